@@ -1,0 +1,1 @@
+"""Overlap and surface metrics of a prediction against a reference."""

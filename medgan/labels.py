@@ -1,0 +1,233 @@
+"""Organs: their names, values in a label volume, colours, coded terms and mirror partners."""
+
+import colorsys
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from medgan.errors import MedganError, raise_all
+from medgan.files import write_text
+
+MAX_VALUE = 65535
+_DETAILS = ("value", "color", "code", "mirror")
+
+
+@dataclass(frozen=True)
+class CodedTerm:
+    """A coded concept for DICOM objects: scheme designator ("SCT" for SNOMED CT), value and meaning."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Organ:
+    """One organ of a `LabelMap`.
+
+    Attributes:
+        name: what users and reports call it.
+        value: its voxel value in label volumes, 1 to 65535 (0 is the background).
+        color: red, green, blue, 0 to 255.
+        code: the coded term for DICOM SEG, if known.
+        mirror: the organ it becomes when the volume is mirrored left to right, if that is another one.
+    """
+
+    name: str
+    value: int
+    color: tuple[int, int, int]
+    code: CodedTerm | None = None
+    mirror: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The organs of a task, in order of their values.
+
+    Inside the networks an organ is a class index: 0 is the background, `organs[0]` is 1, and so on. In files it is the
+    organ's `value`. `to_classes` and `to_values` translate.
+
+    Example:
+        >>> labels = LabelMap.from_mapping({"left_lung": 1, "right_lung": 2, "heart": 3})
+        >>> labels.names
+        ('left_lung', 'right_lung', 'heart')
+        >>> labels.organs[0].mirror
+        'right_lung'
+    """
+
+    organs: tuple[Organ, ...]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object], *, where: str = "labels") -> "LabelMap":
+        """Build a map from `{name: value}` or `{name: {value, color, code, mirror}}`; the two forms may be mixed.
+
+        Left and right organs whose names differ in that word alone ("left_lung", "right_lung") become mirror partners
+        unless `mirror` says otherwise.
+
+        Raises:
+            MedganError: with all problems listed; `where` names the source in the message.
+        """
+        if not isinstance(mapping, Mapping) or not mapping:
+            raise MedganError(f"{where}: must map organ names to values, as in 'heart: 3'; found {mapping!r}.")
+        problems: list[str] = []
+        names = [str(name) for name in mapping]
+        organs = [
+            organ
+            for index, (name, detail) in enumerate(mapping.items())
+            if (organ := _organ_from(name, detail, names, index, problems)) is not None
+        ]
+        problems += _conflicts(organs)
+        raise_all(problems, where=where)
+        return cls(tuple(sorted(organs, key=lambda organ: organ.value)))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "LabelMap":
+        """Read a labels file, whose simplest form is one line `heart: 3` per organ.
+
+        Raises:
+            MedganError: if the file is missing, is not YAML, or is not a valid map.
+        """
+        path = Path(path)
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise MedganError(f"labels file {path} could not be read: {error}.") from error
+        except yaml.YAMLError as error:
+            raise MedganError(f"labels file {path} is not valid YAML: {_one_line(error)}.") from error
+        return cls.from_mapping(document, where=f"labels file {path}")
+
+    def to_mapping(self) -> dict[str, dict[str, object]]:
+        """Return the map in its detailed form, ready for YAML or JSON; `from_mapping` reads it back unchanged."""
+        return {organ.name: _details_of(organ) for organ in self.organs}
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write the map to a labels file, atomically."""
+        write_text(path, yaml.safe_dump(self.to_mapping(), sort_keys=False))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The organ names, in class order."""
+        return tuple(organ.name for organ in self.organs)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The organ values, in class order."""
+        return tuple(organ.value for organ in self.organs)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes with the background."""
+        return len(self.organs) + 1
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """The smallest integer type that holds every value."""
+        return np.uint8 if self.values[-1] <= 255 else np.uint16
+
+    @cached_property
+    def mirrored_classes(self) -> tuple[int, ...]:
+        """For each class index, the class it becomes when the volume is mirrored left to right."""
+        position = {organ.name: index + 1 for index, organ in enumerate(self.organs)}
+        return (0, *(position[organ.mirror or organ.name] for organ in self.organs))
+
+    def to_classes(self, values: np.ndarray, *, where: str) -> np.ndarray:
+        """Return class indices, uint8 or uint16, of an integer array of label values.
+
+        Raises:
+            MedganError: if a value is neither 0 nor in the map; `where` names the file or case.
+        """
+        found = np.unique(values)
+        unknown = sorted(set(found.tolist()) - {0, *self.values})
+        if unknown:
+            known = ", ".join(f"{organ.value} {organ.name}" for organ in self.organs)
+            raise MedganError(
+                f"{where}: label values {unknown[:8]} are not in the label map (0 background, {known}); "
+                "add them to the labels file or correct the label."
+            )
+        table = np.zeros(max(int(found.max(initial=0)), self.values[-1]) + 1, dtype=self.dtype)
+        table[list(self.values)] = np.arange(1, self.num_classes)
+        classes: np.ndarray = table[values.astype(np.intp, copy=False)]
+        return classes
+
+    def to_values(self, classes: np.ndarray) -> np.ndarray:
+        """Return label values, uint8 or uint16, of an array of class indices."""
+        values: np.ndarray = np.array([0, *self.values], dtype=self.dtype)[classes]
+        return values
+
+
+def _organ_from(name: object, detail: object, names: list[str], index: int, problems: list[str]) -> Organ | None:
+    if isinstance(detail, Mapping):
+        problems += [f"organ {name}: unknown key {key!r}; known are {_DETAILS}." for key in set(detail) - set(_DETAILS)]
+        value, color, code, mirror = (detail.get(key) for key in _DETAILS)
+    else:
+        value, color, code, mirror = detail, None, None, None
+    if not isinstance(name, str) or not re.fullmatch(r"[\w][\w .-]*", name):
+        problems.append(f"organ name {name!r} must be text of letters, digits, space, '_', '-' and '.'.")
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_VALUE:
+        problems.append(f"organ {name}: value must be a whole number from 1 to {MAX_VALUE}, found {value!r}.")
+        return None
+    if mirror is None:
+        mirror = _partner_by_name(name, names)
+    elif mirror not in names:
+        problems.append(f"organ {name}: mirror partner {mirror!r} is not one of the organs.")
+    return Organ(name, value, _color_from(color, name, index, problems), _code_from(code, name, problems), mirror)
+
+
+def _partner_by_name(name: str, names: list[str]) -> str | None:
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    partner = re.sub("left|right|Left|Right", lambda match: swap[match.group()], name)
+    return partner if partner != name and partner in names else None
+
+
+def _color_from(color: object, name: str, index: int, problems: list[str]) -> tuple[int, int, int]:
+    if color is None:  # hues a golden angle apart stay distinguishable for any number of organs
+        red, green, blue = colorsys.hsv_to_rgb((0.58 + 0.381966 * index) % 1.0, 0.65, 0.95)
+        return round(255 * red), round(255 * green), round(255 * blue)
+    if isinstance(color, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+        color = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    if isinstance(color, list | tuple) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color):
+        return color[0], color[1], color[2]
+    problems.append(f"organ {name}: color must be '#rrggbb' or three numbers from 0 to 255, found {color!r}.")
+    return (0, 0, 0)
+
+
+def _code_from(code: object, name: str, problems: list[str]) -> CodedTerm | None:
+    if code is None:
+        return None
+    if isinstance(code, Mapping) and set(code) == {"scheme", "value", "meaning"}:
+        return CodedTerm(str(code["scheme"]), str(code["value"]), str(code["meaning"]))
+    problems.append(f"organ {name}: code must have scheme, value and meaning, found {code!r}.")
+    return None
+
+
+def _conflicts(organs: list[Organ]) -> list[str]:
+    by_value: dict[int, list[str]] = {}
+    for organ in organs:
+        by_value.setdefault(organ.value, []).append(organ.name)
+    twice = [f"value {value} is used by {', '.join(n)}." for value, n in sorted(by_value.items()) if len(n) > 1]
+    by_name = {organ.name: organ for organ in organs}
+    one_sided = [
+        f"organ {organ.name}: its mirror partner {organ.mirror} must name it back, but names {partner.mirror!r}."
+        for organ in organs
+        if organ.mirror and (partner := by_name.get(organ.mirror)) and partner.mirror != organ.name
+    ]
+    return twice + one_sided
+
+
+def _details_of(organ: Organ) -> dict[str, object]:
+    details: dict[str, object] = {"value": organ.value, "color": list(organ.color)}
+    if organ.code:
+        details["code"] = {"scheme": organ.code.scheme, "value": organ.code.value, "meaning": organ.code.meaning}
+    if organ.mirror:
+        details["mirror"] = organ.mirror
+    return details
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

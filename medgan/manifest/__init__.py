@@ -1,0 +1,1 @@
+"""Cohorts: which images, labels, splits and patients there are."""

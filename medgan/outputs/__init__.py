@@ -1,0 +1,1 @@
+"""Labels cleaned up and written with their organ names."""

@@ -1,0 +1,1 @@
+"""Scores summarised and shown."""

@@ -1,0 +1,1 @@
+"""Losses, the adversary, and the training loop."""

@@ -1,0 +1,1 @@
+"""Volumes and the formats they are read from and written to."""
