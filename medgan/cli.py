@@ -1,0 +1,205 @@
+"""The command line: parse, call one function, exit code. 0 done, 1 some cases failed, 2 the user can fix it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medgan import __version__
+from medgan.errors import MedganError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="medgan",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Segment medical volumes with a U-Net trained against a discriminator.\n\nStart with: medgan quickstart",
+)
+
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder that a manifest's paths may not leave; default: its own.")
+]
+Split = Annotated[str | None, typer.Option(help="Of a manifest, only this split: train, val or test.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app(standalone_mode=True)
+    except MedganError as error:
+        print(f"medgan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("medgan: interrupted; what was written is whole.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("quickstart"),
+    dims: Annotated[int, typer.Option(min=2, max=3, help="Generator in space (3) or slice by slice (2).")] = 3,
+) -> None:
+    """Make a synthetic cohort, train, predict, evaluate and report, in minutes.
+
+    Example: medgan quickstart --out quickstart
+    """
+    from medgan.progress import on_console
+    from medgan.quickstart import quickstart as run
+
+    outcome = run(out, dims=2 if dims == 2 else 3, stage=on_console, say=print)
+    _print_means(out / "evaluation")
+    _finish(outcome.failed)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder of the cohort.")],
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed makes other patients.")] = 0,
+) -> None:
+    """Make a synthetic thorax cohort: CT volumes, labels and a manifest.
+
+    Example: medgan phantom phantom --cases 16
+    """
+    from medgan.phantom import make_cohort
+    from medgan.progress import on_console
+
+    with on_console("phantom") as advance:
+        manifest = make_cohort(out, num_cases=cases, seed=seed, on_case=lambda case_id, share: advance(share, case_id))
+    print(f"manifest     {manifest}")
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A config (.yaml) or a manifest (.csv, .json).")],
+    root: Root = None,
+) -> None:
+    """Read every case of a manifest or config, and say what is not usable.
+
+    Example: medgan check data_manifests/phantom.csv --root .
+    """
+    from medgan.pipeline import check as run
+    from medgan.progress import on_console
+
+    outcome = run(path, root=root, stage=on_console)
+    print(f"{len(outcome.done)} cases are usable, {len(outcome.failed)} are not.")
+    _finish(outcome.failed)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder.")] = Path("runs/model"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a model.
+
+    Example: medgan train configs/debug.yaml -o runs/debug training.max_steps=50
+    """
+    from medgan.pipeline import train as run
+    from medgan.progress import on_console
+
+    model = run(config, out, overrides=overrides or (), resume=resume, stage=on_console)
+    print(f"model        {model}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Files, DICOM folders, folders of files, manifests.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the predictions.")],
+    split: Split = None,
+    root: Root = None,
+    device: Device = "auto",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="inference.key=value or outputs.key=value; repeatable.")
+    ] = None,
+) -> None:
+    """Segment volumes: OUT/<case_id>.nii.gz on each one's own grid, a record beside it.
+
+    Example: medgan predict quickstart/model scans/case_07.nii.gz -o predictions
+    """
+    from medgan.pipeline import predict as run
+    from medgan.progress import on_console
+
+    outcome = run(model, inputs, out, split=split, root=root, device=device, overrides=setting or (), stage=on_console)
+    print(f"predictions  {outcome.folder} ({len(outcome.done)} cases)")
+    _finish(outcome.failed)
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[Path, typer.Argument(help="A label file, a folder of them, or a manifest.")],
+    prediction: Annotated[Path, typer.Argument(help="A label file, or a folder with one per case.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    labels: Annotated[Path | None, typer.Option(help="Labels file; default: as recorded with predictions.")] = None,
+    split: Split = None,
+    root: Root = None,
+    tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of surface Dice in mm.")] = 2.0,
+) -> None:
+    """Compare predictions with references: scores.csv, summary.json, report.html.
+
+    Example: medgan evaluate cohort/manifest.csv predictions --split test -o evaluation
+    """
+    from medgan.pipeline import evaluate as run
+    from medgan.progress import on_console
+
+    outcome = run(
+        reference,
+        prediction,
+        out,
+        labels=labels,
+        split=split,
+        root=root,
+        surface_tolerance_mm=tolerance_mm,
+        stage=on_console,
+    )
+    _print_means(out)
+    print(f"report       {outcome.folder / 'report.html'}")
+    _finish(outcome.failed)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder with scores.csv, as medgan evaluate writes.")],
+) -> None:
+    """Write report.html anew from scores.csv and summary.json.
+
+    Example: medgan report evaluation
+    """
+    from medgan.report.html import write_report
+
+    print(f"report       {write_report(out)}")
+
+
+def _print_means(folder: Path) -> None:
+    """Print the mean Dice and HD95 of each organ."""
+    from medgan.report.summary import read_scores_csv, summarise_briefly
+
+    for line in summarise_briefly(read_scores_csv(folder / "scores.csv")):
+        print(line)
+
+
+def _finish(failed: dict[str, str]) -> None:
+    """Say which cases failed, and exit with 1 if any did."""
+    for case_id, reason in failed.items():
+        print(f"failed: {case_id}: {reason}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

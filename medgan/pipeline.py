@@ -1,0 +1,427 @@
+"""START HERE: the rooms joined in order, one short function per job.
+
+Each job imports the rooms it walks through when it is called, so that a command waits for no library it does not use.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medgan.config import Config, load_config
+from medgan.errors import MedganError, raise_all
+from medgan.files import write_json, write_text
+from medgan.labels import LabelMap
+from medgan.manifest.case import Case
+from medgan.progress import Advance, Stage, silent
+from medgan.provenance import data_sha256, git_revision, package_versions, text_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from medgan.evaluation.scores import Score
+    from medgan.inference.predictor import Predictor
+    from medgan.manifest.inputs import Pair
+    from medgan.preprocessing.dataset import TrainingCase
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job over several cases left behind.
+
+    Attributes:
+        folder: where its files lie.
+        done: ids of the cases that worked.
+        failed: for each case that did not, one sentence why.
+    """
+
+    folder: Path
+    done: tuple[str, ...]
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def train(
+    config: Config | str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    stage: Stage = silent,
+) -> Path:
+    """Train a model and return its folder.
+
+    Args:
+        config: a `Config` or the path of a YAML file.
+        out: model folder. One that holds a model already is refused unless `resume`.
+        overrides: `section.key=value` texts, if `config` is a path.
+        resume: go on from the last checkpoint in `out`, as if training had never stopped.
+        stage: shows progress.
+
+    Raises:
+        MedganError: if config, manifest, labels or any volume is not usable, before training starts; or if the loss
+            ceases to be finite.
+
+    Example:
+        >>> model = medgan.train("configs/debug.yaml", "runs/debug")  # doctest: +SKIP
+    """
+    from medgan.manifest.read import read_manifest
+    from medgan.training.loop import STATE_FILE
+
+    folder = Path(out)
+    if not isinstance(config, Config):
+        config = load_config(config, overrides)
+    if not resume and (folder / STATE_FILE).exists():
+        raise MedganError(f"model folder {folder}: holds a training already; use --resume, or another folder.")
+    labels = LabelMap.from_yaml(config.data.labels)
+    data = config.data
+    cases = read_manifest(data.manifest, val_fraction=data.val_fraction, seed=config.training.seed, root=data.root)
+    chosen = {split: [c for c in cases if c.split == split and c.label] for split in ("train", "val")}
+    if not chosen["train"]:
+        raise MedganError(f"manifest {data.manifest}: has no labelled case with split train.")
+    with stage("load") as advance:
+        loaded = _load_cases(chosen["train"] + chosen["val"], config, labels, advance=advance)
+    num_train = len(chosen["train"])
+    return _train_on(
+        loaded[:num_train], loaded[num_train:], config, labels, folder=folder, cases=cases, resume=resume, stage=stage
+    )
+
+
+def predict(
+    model: "str | Path | Predictor",
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    split: str | None = None,
+    root: str | Path | None = None,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    stage: Stage = silent,
+) -> Outcome:
+    """Segment every input and write `out/<case_id>.nii.gz` on its own grid, with `out/<case_id>.json` beside it.
+
+    A case that cannot be read or segmented is reported in the outcome and does not stop the others.
+
+    Args:
+        model: model folder, or a `Predictor`.
+        inputs: files, DICOM folders, folders of files, or manifests.
+        out: folder of the predictions.
+        split: of manifests, take only this split.
+        root: folder that a manifest's paths may not leave; None is its own.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        overrides: `section.key=value` texts for the sections inference and outputs.
+        stage: shows progress.
+
+    Raises:
+        MedganError: if the model or the list of inputs is not usable.
+    """
+    from medgan.inference.predictor import Predictor
+    from medgan.manifest.inputs import find_inputs
+
+    cases = find_inputs([Path(path) for path in inputs], split=split, root=root)
+    predictor = model if isinstance(model, Predictor) else Predictor(model, device=device, overrides=tuple(overrides))
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    with stage("predict") as advance:
+        for number, case in enumerate(cases):
+            advance(number / len(cases), case.case_id)
+            try:
+                _predict_case(case, predictor, Path(out))
+                done.append(case.case_id)
+            except MedganError as error:
+                failed[case.case_id] = str(error)
+        advance(1.0, "")
+    return Outcome(Path(out), tuple(done), failed)
+
+
+def evaluate(
+    reference: str | Path,
+    prediction: str | Path,
+    out: str | Path,
+    *,
+    labels: "LabelMap | str | Path | None" = None,
+    split: str | None = None,
+    root: str | Path | None = None,
+    surface_tolerance_mm: float = 2.0,
+    stage: Stage = silent,
+) -> Outcome:
+    """Compare predictions with references and write `scores.csv`, `summary.json`, `report.html` and overlays to `out`.
+
+    A missing prediction counts as an empty one, so that no failed case improves a mean. A case that cannot be compared
+    is reported in the outcome.
+
+    Args:
+        reference: a label file, a folder of label files, or a manifest.
+        prediction: a label file, or a folder with a file per case.
+        out: folder of the results.
+        labels: the organs, or a labels file. None takes them from the record beside a prediction, and failing that
+            names the values found "label_1" and so on.
+        split: of a manifest, take only this split.
+        root: folder that a manifest's paths may not leave; None is its own.
+        surface_tolerance_mm: distance within which surfaces agree, for surface Dice.
+        stage: shows progress.
+
+    Raises:
+        MedganError: if nothing can be compared.
+
+    Example:
+        >>> medgan.evaluate("cohort/manifest.csv", "predictions", "evaluation", split="test")  # doctest: +SKIP
+    """
+    from medgan.manifest.inputs import pair_cases
+    from medgan.report.html import write_report
+    from medgan.report.summary import summarise, write_scores_csv, write_summary
+
+    pairs = pair_cases(Path(reference), Path(prediction), split=split, root=root)
+    organs = _organs_of(labels, [pair.prediction for pair in pairs if pair.prediction], [p.reference for p in pairs])
+    scores: list[Score] = []
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    with stage("evaluate") as advance:
+        for number, pair in enumerate(pairs):
+            advance(number / len(pairs), pair.case_id)
+            try:
+                scores += _compare(pair, organs, Path(out), surface_tolerance_mm=surface_tolerance_mm)
+                done.append(pair.case_id)
+            except MedganError as error:
+                failed[pair.case_id] = str(error)
+        advance(1.0, "")
+    raise_all(list(failed.values()) if not done else [], where=f"{reference} against {prediction}")
+    write_scores_csv(scores, Path(out) / "scores.csv")
+    write_summary(summarise(scores), Path(out) / "summary.json")
+    write_report(Path(out))
+    return Outcome(Path(out), tuple(done), failed)
+
+
+def check(path: str | Path, *, root: str | Path | None = None, stage: Stage = silent) -> Outcome:
+    """Read every case of a manifest, or of a config's manifest, and report what is not usable.
+
+    With a config, labels are also held against the label map and the patch size against the spacing.
+
+    Args:
+        path: manifest (.csv, .json) or config (.yaml, .yml).
+        root: folder that a manifest's paths may not leave; None is its own, or what the config says.
+        stage: shows progress.
+
+    Raises:
+        MedganError: if config, labels file or manifest itself is not usable.
+    """
+    from medgan.manifest.read import read_manifest
+    from medgan.networks.plan import plan_generator
+    from medgan.preprocessing.load import check_case
+
+    path = Path(path)
+    labels: LabelMap | None = None
+    if path.suffix.lower() in (".yaml", ".yml"):
+        config = load_config(path)
+        labels = LabelMap.from_yaml(config.data.labels)
+        plan_generator(config.generator, config.patch.size, config.preprocessing.spacing_mm or (1.0, 1.0, 1.0))
+        cases = read_manifest(config.data.manifest, root=root or config.data.root)
+    else:
+        cases = read_manifest(path, root=root)
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    with stage("check") as advance:
+        for number, case in enumerate(cases):
+            advance(number / len(cases), case.case_id)
+            try:
+                check_case(case, labels)
+                done.append(case.case_id)
+            except MedganError as error:
+                failed[case.case_id] = str(error)
+        advance(1.0, "")
+    return Outcome(path.parent, tuple(done), failed)
+
+
+def _load_cases(cases: Sequence[Case], config: Config, labels: LabelMap, *, advance: Advance) -> "list[TrainingCase]":
+    """Return all cases prepared, or raise one error that lists every case that cannot be."""
+    from medgan.preprocessing.load import load_training_case
+
+    loaded: list[TrainingCase] = []
+    problems: list[str] = []
+    for number, case in enumerate(cases):
+        advance(number / len(cases), case.case_id)
+        try:
+            loaded.append(load_training_case(case, config.preprocessing, labels))
+        except MedganError as error:
+            problems.append(str(error))
+    advance(1.0, "")
+    raise_all(problems, where=f"manifest {config.data.manifest}")
+    counts = {case.prepared.image.shape[0] for case in loaded}
+    if len(counts) > 1:
+        raise MedganError(f"manifest {config.data.manifest}: cases differ in their number of channels, {counts}.")
+    return loaded
+
+
+def _train_on(
+    train_cases: "list[TrainingCase]",
+    val_cases: "list[TrainingCase]",
+    config: Config,
+    labels: LabelMap,
+    *,
+    folder: Path,
+    cases: Sequence[Case],
+    resume: bool,
+    stage: Stage,
+) -> Path:
+    """Plan and build the networks, train them, and leave a model folder with its record."""
+    from medgan.device import describe_device, pick_device, seed_everything
+    from medgan.networks.plan import plan_generator
+    from medgan.networks.registry import build_discriminator, build_generator
+    from medgan.preprocessing.dataset import PatchDataset, median_spacing
+    from medgan.training.adversary import Adversary
+    from medgan.training.loop import fit
+
+    num_channels = train_cases[0].prepared.image.shape[0]
+    planned = plan_generator(config.generator, config.patch.size, median_spacing(train_cases))
+    config = config.model_copy(update={"generator": planned})
+    seed_everything(config.training.seed)  # the generator first, so that it starts alike without an adversary
+    generator = build_generator(planned, in_channels=num_channels, num_classes=labels.num_classes)
+    adversary = None
+    if config.adversary.enabled:
+        discriminator = build_discriminator(
+            config.adversary,
+            planned,
+            in_channels=num_channels,
+            num_classes=labels.num_classes,
+            is_planar=config.patch.size[2] == 1,
+        )
+        adversary = Adversary(discriminator, config.adversary)
+    patches = PatchDataset(
+        train_cases,
+        size=config.patch.size,
+        num_patches=config.training.max_steps * config.training.batch_size,
+        augmentation=config.augmentation,
+        foreground_fraction=config.patch.foreground_fraction,
+        mirrored_classes=labels.mirrored_classes,
+        seed=config.training.seed,
+    )
+    portable = _portable(config, folder)
+    record: dict[str, object] = {
+        "num_channels": num_channels,
+        "cases": {split: sum(c.split == split for c in cases) for split in ("train", "val", "test")},
+        "seed": config.training.seed,
+        "data_sha256": data_sha256(case for case in cases if case.split in ("train", "val")),
+        "config_sha256": text_sha256(portable.to_yaml()),
+        "git_revision": git_revision(),
+        "versions": package_versions(),
+        "device": describe_device(pick_device(config.training.device)),
+    }
+    write_text(folder / "config.yaml", portable.to_yaml())
+    labels.to_yaml(folder / "labels.yaml")
+    write_json(folder / "training.json", record)
+    with stage("train") as advance:
+        result = fit(
+            generator,
+            adversary,
+            patches,
+            config=config.training,
+            folder=folder,
+            fingerprint=_fingerprint(config, labels, str(record["data_sha256"])),
+            validate=_validation(val_cases, config, labels) if val_cases else None,
+            resume=resume,
+            on_step=lambda step, progress: advance(progress, f"step {step}"),
+        )
+    write_json(folder / "training.json", {**record, "result": result.as_dict()})
+    return folder
+
+
+def _validation(cases: "list[TrainingCase]", config: Config, labels: LabelMap) -> "Callable[[nn.Module], float]":
+    """Return what scores a generator: mean Dice over cases and organs, by sliding window over whole cases."""
+    from medgan.evaluation.overlap import count_overlaps
+    from medgan.inference.predictor import build_engine, predict_scores
+
+    def mean_dice(generator: "nn.Module") -> float:
+        engine = build_engine(generator, config.inference, labels, device=config.training.device)
+        values = range(1, labels.num_classes)
+        dices: list[float] = []
+        for case in cases:
+            scores = predict_scores(case.prepared, engine, window=config.patch.size, config=config.inference)
+            overlaps = count_overlaps(case.classes, scores.argmax(axis=0), values=values)
+            dices += [overlap.dice for overlap in overlaps if not math.isnan(overlap.dice)]
+        return sum(dices) / len(dices) if dices else math.nan
+
+    return mean_dice
+
+
+def _predict_case(case: Case, predictor: "Predictor", out: Path) -> None:
+    from medgan.files import sha256_of
+    from medgan.outputs.components import keep_largest_components
+    from medgan.outputs.save import write_prediction
+    from medgan.preprocessing.load import read_image
+
+    started = time.monotonic()
+    predicted = predictor.predict(read_image(case), where=f"case {case.case_id}")
+    cleaned = keep_largest_components(predicted, predictor.config.outputs.largest_component, predictor.labels)
+    record = {
+        "image_sha256": [sha256_of(path) for path in case.images],
+        "model_sha256": predictor.weights_sha256,
+        "versions": package_versions(),
+        "seconds": round(time.monotonic() - started, 2),
+        **predictor.describe(),
+    }
+    write_prediction(cleaned, predictor.labels, out, case.case_id, record)
+
+
+def _organs_of(
+    labels: "LabelMap | str | Path | None", predictions: Sequence[Path], references: Sequence[Path]
+) -> LabelMap:
+    """Return the organs to compare: as given, as recorded beside a prediction, or as found in the references."""
+    from medgan.outputs.save import labels_beside
+    from medgan.volume.readers import read_label
+
+    if isinstance(labels, LabelMap):
+        return labels
+    if labels is not None:
+        return LabelMap.from_yaml(labels)
+    recorded = next((found for path in predictions if (found := labels_beside(path))), None)
+    if recorded is not None:
+        return recorded
+    values = sorted({int(v) for path in (*references, *predictions) for v in np.unique(read_label(path).data) if v})
+    return LabelMap.from_mapping({f"label_{value}": value for value in values}, where="references and predictions")
+
+
+def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm: float) -> "list[Score]":
+    """Return the scores of a case and draw its overlay, over the image if there is one."""
+    from medgan.evaluation.scores import score_case
+    from medgan.preprocessing.resample import resample_label_to
+    from medgan.report.overlay import write_overlay
+    from medgan.volume.readers import read_label, read_volume
+    from medgan.volume.volume import Volume
+
+    reference = read_label(pair.reference)
+    image = read_volume(pair.image) if pair.image else None
+    if image is not None and pair.resample_reference:
+        reference = resample_label_to(reference, image, where=f"case {pair.case_id}")
+    empty = Volume(np.zeros_like(reference.data), reference.affine)
+    prediction = read_label(pair.prediction) if pair.prediction else empty
+    scores = score_case(reference, prediction, labels, case_id=pair.case_id, surface_tolerance_mm=surface_tolerance_mm)
+    overlay = out / "overlays" / f"{pair.case_id}.png"
+    write_overlay(image or reference, prediction, labels, overlay, reference=reference)
+    return scores
+
+
+def _portable(config: Config, folder: Path) -> Config:
+    """Return the config as it travels with the model: with the labels file of its own folder."""
+    data = config.data.model_copy(
+        update={
+            "manifest": config.data.manifest.resolve(),
+            "labels": Path("labels.yaml"),
+            "root": config.data.root.resolve() if config.data.root else None,
+        }
+    )
+    return config.model_copy(update={"data": data})
+
+
+def _fingerprint(config: Config, labels: LabelMap, data_hash: str) -> str:
+    """Return what a resumed training must share with the one that stopped: all but where it runs and writes."""
+    training = config.training.model_dump(
+        mode="json", exclude={"device", "precision", "num_workers", "tensorboard", "checkpoint_every"}
+    )
+    sections = config.model_dump(
+        mode="json", include={"preprocessing", "patch", "augmentation", "generator", "adversary"}
+    )
+    return text_sha256(json.dumps([sections, training, labels.to_mapping(), data_hash], sort_keys=True))

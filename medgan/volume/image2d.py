@@ -1,0 +1,64 @@
+"""Plain 2D images (PNG, JPEG, BMP, TIFF) as volumes with K = 1.
+
+These formats record neither position nor orientation, and rarely a pixel size, so the geometry is nominal: 1 mm in
+all directions, ITK's identity. Areas, volumes and distances of such images are in pixels, whatever their unit says.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medgan.errors import MedganError
+from medgan.volume.affine import lps_to_ras
+from medgan.volume.checks import MAX_VOXELS, check_num_voxels
+from medgan.volume.volume import Volume
+
+_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV"}
+
+
+def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
+    """Return a grey image in its stored type, axes (1, I = columns, J = rows, 1), with a nominal 1 mm spacing.
+
+    A colour image whose channels are equal everywhere is taken as grey.
+
+    Raises:
+        MedganError: if the file is truncated or corrupt, is in colour, has several pages, or is too large.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own size warning; ours is the refusal below
+            with Image.open(path) as image:
+                image.verify()  # the checksums of a PNG; it leaves the image unusable
+            with Image.open(path) as image:
+                _check_size(path, image, max_voxels=max_voxels)
+                pixels = _grey_pixels(path, image)
+    except MedganError:
+        raise
+    except Exception as error:  # damaged bytes make Pillow's plugins raise many kinds
+        if isinstance(error, FileNotFoundError):
+            raise MedganError(f"{path} was not found.") from error
+        raise MedganError(f"{path} is truncated, damaged or not an image of its kind; export it again.") from error
+    return Volume(pixels.T[None, :, :, None], lps_to_ras(np.eye(4)))
+
+
+def _check_size(path: Path, image: Image.Image, *, max_voxels: int) -> None:
+    num_pages = getattr(image, "n_frames", 1)
+    if num_pages != 1:
+        raise MedganError(
+            f"{path} must be one 2D image, but has {num_pages} pages; save them as .nii.gz or one by one."
+        )
+    check_num_voxels(path, (*image.size, 1), max_voxels=max_voxels)
+
+
+def _grey_pixels(path: Path, image: Image.Image) -> np.ndarray:
+    """Return (rows, columns)."""
+    if image.mode not in _COLOUR_MODES:
+        return np.array(image, dtype=np.uint8 if image.mode == "1" else None)
+    red, green, blue, alpha = np.moveaxis(np.asarray(image.convert("RGBA")), -1, 0)
+    if not ((red == green).all() and (green == blue).all() and (alpha == alpha.flat[0]).all()):
+        raise MedganError(f"{path} must be grey, but is a colour image ({image.mode}); convert it to grey first.")
+    grey: np.ndarray = red
+    return grey
