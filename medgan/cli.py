@@ -51,7 +51,7 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("quickstart"),
     dims: Annotated[int, typer.Option(min=2, max=3, help="Generator in space (3) or slice by slice (2).")] = 3,
 ) -> None:
-    """Make a synthetic cohort, train, predict, evaluate and report, in minutes.
+    """The whole way on synthetic data, in minutes.
 
     Example: medgan quickstart --out quickstart
     """
@@ -69,16 +69,14 @@ def phantom(
     cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes other patients.")] = 0,
 ) -> None:
-    """Make a synthetic thorax cohort: CT volumes, labels and a manifest.
+    """Make a synthetic thorax cohort.
 
     Example: medgan phantom phantom --cases 16
     """
-    from medgan.phantom import make_cohort
+    from medgan.pipeline import phantom as run
     from medgan.progress import on_console
 
-    with on_console("phantom") as advance:
-        manifest = make_cohort(out, num_cases=cases, seed=seed, on_case=lambda case_id, share: advance(share, case_id))
-    print(f"manifest     {manifest}")
+    print(f"manifest     {run(out, num_cases=cases, seed=seed, stage=on_console)}")
 
 
 @app.command()
@@ -86,7 +84,7 @@ def check(
     path: Annotated[Path, typer.Argument(help="A config (.yaml) or a manifest (.csv, .json).")],
     root: Root = None,
 ) -> None:
-    """Read every case of a manifest or config, and say what is not usable.
+    """Read every case and say what is not usable.
 
     Example: medgan check data_manifests/phantom.csv --root .
     """
@@ -128,7 +126,9 @@ def predict(
         list[str] | None, typer.Option("--set", help="inference.key=value or outputs.key=value; repeatable.")
     ] = None,
 ) -> None:
-    """Segment volumes: OUT/<case_id>.nii.gz on each one's own grid, a record beside it.
+    """Segment volumes with a trained model.
+
+    Writes OUT/<case_id>.nii.gz on the grid of each input, and OUT/<case_id>.json beside it.
 
     Example: medgan predict quickstart/model scans/case_07.nii.gz -o predictions
     """
@@ -150,7 +150,9 @@ def evaluate(
     root: Root = None,
     tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of surface Dice in mm.")] = 2.0,
 ) -> None:
-    """Compare predictions with references: scores.csv, summary.json, report.html.
+    """Compare predictions with references.
+
+    Writes scores.csv, summary.json and report.html.
 
     Example: medgan evaluate cohort/manifest.csv predictions --split test -o evaluation
     """
@@ -176,7 +178,7 @@ def evaluate(
 def report(
     out: Annotated[Path, typer.Argument(help="Folder with scores.csv, as medgan evaluate writes.")],
 ) -> None:
-    """Write report.html anew from scores.csv and summary.json.
+    """Write report.html anew from the scores.
 
     Example: medgan report evaluation
     """
@@ -187,9 +189,9 @@ def report(
 
 def _print_means(folder: Path) -> None:
     """Print the mean Dice and HD95 of each organ."""
-    from medgan.report.summary import read_scores_csv, summarise_briefly
+    from medgan.report.summary import read_summary, summarise_briefly
 
-    for line in summarise_briefly(read_scores_csv(folder / "scores.csv")):
+    for line in summarise_briefly(read_summary(folder / "summary.json")):
         print(line)
 
 

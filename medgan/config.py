@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from medgan.errors import MedganError, raise_all
+from medgan.strict_yaml import read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -30,7 +31,6 @@ Stride = Annotated[int, Field(ge=1, le=2)]
 Kernel = Literal[1, 3]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AdversarialLoss = Literal["bce", "least_squares", "hinge"]
-_MAX_BYTES = 1_000_000
 
 
 class Section(BaseModel):
@@ -42,9 +42,13 @@ class Section(BaseModel):
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what YAML 1.1 makes of a bare `on` or `yes` wherever no boolean is asked for."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        if _holds_boolean(value) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError("must not be a boolean (YAML reads a bare yes, no, on and off as one)")
         return value
+
+
+def _holds_boolean(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_boolean, value)))
 
 
 class DataConfig(Section):
@@ -264,16 +268,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     where = f"config {path}"
-    document = _read_yaml(path, where)
-    lines = _lines_of(path)
+    document, lines = read_yaml(path, where=where)
+    if not isinstance(document, dict):
+        raise MedganError(f"{where}: must hold sections such as 'data:' and 'training:', found {document!r:.80}.")
+    places = {key: f"line {line}" for key, line in lines.items()}
     _anchor_paths(document, path.parent)
     for override in overrides:
-        _apply_override(document, override)
-    return parse_config(document, where=where, lines=lines)
+        places[_apply_override(document, override)] = "override"
+    return parse_config(document, where=where, places=places)
 
 
-def parse_config(document: Mapping[str, Any], *, where: str, lines: Mapping[str, int] | None = None) -> Config:
-    """Return the `Config` of a nested mapping; `where` names it in messages, `lines` gives the line of each key.
+def parse_config(document: Mapping[str, Any], *, where: str, places: Mapping[str, str] | None = None) -> Config:
+    """Return the `Config` of a nested mapping; `where` names it in messages, `places` says where each key stands.
 
     Raises:
         MedganError: with all problems listed.
@@ -281,7 +287,7 @@ def parse_config(document: Mapping[str, Any], *, where: str, lines: Mapping[str,
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise_all([_problem(item, lines or {}) for item in error.errors(include_url=False)], where=where)
+        raise_all([_problem(item, places or {}) for item in error.errors(include_url=False)], where=where)
         raise  # errors() of a ValidationError is never empty
 
 
@@ -292,57 +298,6 @@ def config_schema() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-def _read_yaml(path: Path, where: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise MedganError(f"{where}: must be under {_MAX_BYTES} bytes, found {path.stat().st_size}.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MedganError(f"{where}: could not be read: {error}.") from error
-    try:
-        _refuse_aliases_and_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), where)
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise MedganError(f"{where}: is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(document, dict):
-        raise MedganError(f"{where}: must hold sections such as 'data:' and 'training:', found {document!r:.80}.")
-    return document
-
-
-def _refuse_aliases_and_duplicates(root: yaml.Node | None, where: str) -> None:
-    """Refuse what YAML allows and a config never needs: aliases (which can grow without bound) and repeated keys."""
-    seen: set[int] = set()
-    stack = [root] if root else []
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            raise MedganError(f"{where}:{node.start_mark.line + 1}: YAML aliases (*name) are not accepted.")
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            repeated = sorted({key for key in keys if keys.count(key) > 1})
-            if repeated:
-                raise MedganError(f"{where}:{node.start_mark.line + 1}: key {repeated[0]!r} stands here twice.")
-            stack += [child for pair in node.value for child in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            stack += node.value
-
-
-def _lines_of(path: Path) -> dict[str, int]:
-    """Return the line number of each dotted key of a YAML file."""
-    lines: dict[str, int] = {}
-
-    def walk(node: yaml.Node | None, prefix: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                dotted = f"{prefix}{key.value}"
-                lines[dotted] = key.start_mark.line + 1
-                walk(value, f"{dotted}.")
-
-    walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
-    return lines
-
-
 def _anchor_paths(document: dict[str, Any], folder: Path) -> None:
     data = document.get("data")
     if isinstance(data, dict):
@@ -351,26 +306,28 @@ def _anchor_paths(document: dict[str, Any], folder: Path) -> None:
                 data[key] = str(folder / data[key])
 
 
-def _apply_override(document: dict[str, Any], override: str) -> None:
+def _apply_override(document: dict[str, Any], override: str) -> str:
+    """Set one value of `document` and return its dotted key."""
     key, equals, text = override.partition("=")
     section, dot, name = key.strip().partition(".")
     if not equals or not dot or "." in name:
         raise MedganError(f"override {override!r}: must look like section.key=value, as in training.max_steps=500.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise MedganError(f"override {override!r}: the value is not valid YAML.") from error
     group = document.setdefault(section, {})
     if not isinstance(group, dict):
         raise MedganError(f"override {override!r}: section {section} must be a mapping, found {group!r:.80}.")
     group[name] = value
+    return f"{section}.{name}"
 
 
-def _problem(item: Any, lines: Mapping[str, int]) -> str:
+def _problem(item: Any, places: Mapping[str, str]) -> str:
     parts = [str(part) for part in item["loc"]]
     key = ".".join(parts)
-    line = next((lines[k] for n in range(len(parts), 0, -1) if (k := ".".join(parts[:n])) in lines), None)
-    place = f"line {line}: {key}" if line else key or "config"
+    place = next((places[k] for n in range(len(parts), 0, -1) if (k := ".".join(parts[:n])) in places), None)
+    place = f"{place}: {key}" if place else key or "config"
     if item["type"] == "extra_forbidden":
         return f"{place}: there is no such key{_nearest(parts)}."
     if item["type"] == "missing":

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from medgan.errors import MedganError
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def pick_device(name: str) -> torch.device:
@@ -58,9 +60,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def memory_format(spatial_dims: int) -> torch.memory_format:
-    """Return the layout in which convolutions of 2 or 3 dimensions run fastest."""
-    return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return a network on `device`, its weights laid channels-last, where convolutions are fastest."""
+    network = network.to(device)
+    for weight in network.parameters():
+        if weight.dim() in _CHANNELS_LAST:
+            weight.data = weight.data.contiguous(memory_format=_CHANNELS_LAST[weight.dim()])
+    return network
+
+
+def batch_to_device(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a batch (B, C, I, J, K) on `device`, channels-last."""
+    return batch.to(device, memory_format=torch.channels_last_3d)
 
 
 def seed_everything(seed: int) -> None:

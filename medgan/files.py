@@ -54,11 +54,18 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of all files of a folder (relative names and bytes, sorted)."""
+    """Return the SHA-256 of a file's bytes, or of all files of a folder (relative names and bytes, sorted).
+
+    Raises:
+        MedganError: if it cannot be read.
+    """
     path = Path(path)
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise MedganError(f"{path} could not be read: {error.strerror or error}.") from error
     digest = hashlib.sha256()
     for member in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{member.relative_to(path)}\0{sha256_of(member)}\n".encode())

@@ -12,6 +12,7 @@ import yaml
 
 from medgan.errors import MedganError, raise_all
 from medgan.files import write_text
+from medgan.strict_yaml import read_yaml
 
 MAX_VALUE = 65535
 _DETAILS = ("value", "color", "code", "mirror")
@@ -73,7 +74,7 @@ class LabelMap:
             MedganError: with all problems listed; `where` names the source in the message.
         """
         if not isinstance(mapping, Mapping) or not mapping:
-            raise MedganError(f"{where}: must map organ names to values, as in 'heart: 3'; found {mapping!r}.")
+            raise MedganError(f"{where}: must map organ names to values, as in 'heart: 3'; found {mapping!r:.80}.")
         problems: list[str] = []
         names = [str(name) for name in mapping]
         organs = [
@@ -90,16 +91,11 @@ class LabelMap:
         """Read a labels file, whose simplest form is one line `heart: 3` per organ.
 
         Raises:
-            MedganError: if the file is missing, is not YAML, or is not a valid map.
+            MedganError: if the file is missing, is not YAML, names an organ twice, or is not a valid map.
         """
-        path = Path(path)
-        try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise MedganError(f"labels file {path} could not be read: {error}.") from error
-        except yaml.YAMLError as error:
-            raise MedganError(f"labels file {path} is not valid YAML: {_one_line(error)}.") from error
-        return cls.from_mapping(document, where=f"labels file {path}")
+        where = f"labels file {path}"
+        document, _ = read_yaml(Path(path), where=where)
+        return cls.from_mapping(document, where=where)
 
     def to_mapping(self) -> dict[str, dict[str, object]]:
         """Return the map in its detailed form, ready for YAML or JSON; `from_mapping` reads it back unchanged."""
@@ -162,20 +158,23 @@ class LabelMap:
 
 def _organ_from(name: object, detail: object, names: list[str], index: int, problems: list[str]) -> Organ | None:
     if isinstance(detail, Mapping):
-        problems += [f"organ {name}: unknown key {key!r}; known are {_DETAILS}." for key in set(detail) - set(_DETAILS)]
+        problems += [
+            f"organ {name}: unknown key {key!r}; known are {', '.join(_DETAILS)}." for key in detail if key not in _DETAILS
+        ]
         value, color, code, mirror = (detail.get(key) for key in _DETAILS)
     else:
         value, color, code, mirror = detail, None, None, None
     if not isinstance(name, str) or not re.fullmatch(r"[\w][\w .-]*", name):
-        problems.append(f"organ name {name!r} must be text of letters, digits, space, '_', '-' and '.'.")
+        problems.append(f"organ name {name!r:.80} must be text of letters, digits, space, '_', '-' and '.'.")
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_VALUE:
-        problems.append(f"organ {name}: value must be a whole number from 1 to {MAX_VALUE}, found {value!r}.")
+        problems.append(f"organ {name}: value must be a whole number from 1 to {MAX_VALUE}, found {value!r:.80}.")
         return None
     if mirror is None:
         mirror = _partner_by_name(name, names)
     elif mirror not in names:
-        problems.append(f"organ {name}: mirror partner {mirror!r} is not one of the organs.")
+        problems.append(f"organ {name}: mirror partner {mirror!r:.80} is not one of the organs.")
+        mirror = None
     return Organ(name, value, _color_from(color, name, index, problems), _code_from(code, name, problems), mirror)
 
 
@@ -193,7 +192,7 @@ def _color_from(color: object, name: str, index: int, problems: list[str]) -> tu
         color = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     if isinstance(color, list | tuple) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color):
         return color[0], color[1], color[2]
-    problems.append(f"organ {name}: color must be '#rrggbb' or three numbers from 0 to 255, found {color!r}.")
+    problems.append(f"organ {name}: color must be '#rrggbb' or three numbers from 0 to 255, found {color!r:.80}.")
     return (0, 0, 0)
 
 
@@ -202,7 +201,7 @@ def _code_from(code: object, name: str, problems: list[str]) -> CodedTerm | None
         return None
     if isinstance(code, Mapping) and set(code) == {"scheme", "value", "meaning"}:
         return CodedTerm(str(code["scheme"]), str(code["value"]), str(code["meaning"]))
-    problems.append(f"organ {name}: code must have scheme, value and meaning, found {code!r}.")
+    problems.append(f"organ {name}: code must have scheme, value and meaning, found {code!r:.80}.")
     return None
 
 
@@ -227,7 +226,3 @@ def _details_of(organ: Organ) -> dict[str, object]:
     if organ.mirror:
         details["mirror"] = organ.mirror
     return details
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -10,9 +10,11 @@ from medgan.errors import MedganError
 from medgan.labels import LabelMap
 from medgan.manifest.case import Case, Split
 from medgan.manifest.read import write_manifest
-from medgan.phantom_anatomy import Anatomy, Structure, draw_anatomy, structures_of
+from medgan.phantom_anatomy import Anatomy, draw_anatomy, structures_of
 from medgan.phantom_dicom import write_ct_series
+from medgan.phantom_shapes import Structure
 from medgan.volume.volume import Volume
+from medgan.volume.writers import write_volume
 
 LABELS = LabelMap.from_mapping(
     {
@@ -29,6 +31,8 @@ LABELS = LabelMap.from_mapping(
         "heart": {"value": 3, "color": "#e2585a", "code": {"scheme": "SCT", "value": "80891009", "meaning": "Heart"}},
     }
 )
+Region = tuple[slice, slice, slice]
+
 _AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 _CORNERS = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
@@ -100,7 +104,7 @@ def make_cohort(
 
     `folder` gets `images/`, `labels/`, `manifest.csv` and `labels.yaml`. 16 cases have spacings from 0.8 to 5 mm, one
     with an oblique and one with a left-handed affine, one DICOM series, one lung with a consolidation, and one volume
-    much smaller than a chest; other numbers repeat or shorten that list. The same seed and versions give the same bytes.
+    much smaller than a chest; other numbers repeat or shorten that list. Equal seeds and versions give equal bytes.
 
     Args:
         folder: where to write.
@@ -141,7 +145,7 @@ def plan_cohort(folder: str | Path, *, num_cases: int = 16) -> list[tuple[Case, 
 def make_case(scan: Scan, rng: np.random.Generator) -> tuple[Volume, Volume]:
     """Return the image (int16, HU) and the label volume (uint8, values of `LABELS`) of a random patient.
 
-    Voxels at a surface are sampled eight times, so that they hold a mixture of densities as in a scanner (partial
+    Voxels at a surface are sampled nine times, so that they hold a mixture of densities as in a scanner (partial
     volume), and belong to the organ that fills more than half of them.
     """
     anatomy = draw_anatomy(rng)
@@ -163,20 +167,17 @@ def sample_anatomy(anatomy: Anatomy, scan: Scan) -> tuple[Volume, Volume]:
         if region is None:
             continue
         filled = _filled_fraction(structure, region, to_patient)
-        density = structure.hu
-        if callable(density):
-            density = density(*_coordinates(region, to_patient))
+        density = structure.hu(*_coordinates(region, to_patient)) if callable(structure.hu) else structure.hu
         hu[region] += filled * (density - hu[region])
         if structure.organ:
             label[region][filled > 0.5] = values[structure.organ]
     return Volume(hu[None], affine), Volume(label[None], affine)
 
 
-Region = tuple[slice, slice, slice]
-
-
 def _region_of(structure: Structure, shape: tuple[int, int, int], to_patient: np.ndarray) -> Region | None:
     """Return the part of the grid that a structure's box covers, or None if it lies outside."""
+    if structure.box is None:
+        return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
     low, high = np.array(structure.box)
     corners = low + _CORNERS * (high - low)
     indices = np.linalg.solve(to_patient[:3, :3], (corners - to_patient[:3, 3]).T)
@@ -199,20 +200,20 @@ def _coordinates(region: Region, to_patient: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _filled_fraction(structure: Structure, region: Region, to_patient: np.ndarray) -> np.ndarray:
-    """Return which fraction of every voxel of a region lies inside a structure, by eight samples at its surface."""
+    """Return which fraction of every voxel of a region lies inside a structure, by nine samples at its surface."""
     distance = structure.surface(*_coordinates(region, to_patient))
     shape = [part.stop - part.start for part in region]
     distance = np.broadcast_to(distance, shape)
-    filled = (distance < 0).astype(np.float32)
+    filled = (distance < 0).astype(np.float32, order="C")
     reach = 0.7 * float(np.linalg.norm(np.linalg.norm(to_patient[:3, :3], axis=0)))
     near = np.flatnonzero(abs(distance) < reach)
     indices = np.stack(np.unravel_index(near, shape)) + np.array([[part.start] for part in region])
     centres = to_patient[:3, :3] @ indices + to_patient[:3, 3:]
-    inside = np.zeros(near.size, np.float32)
+    inside = filled.reshape(-1)[near]  # the centre is the ninth sample, so that no voxel is undecided
     for corner in _CORNERS:
         x, y, z = (centres + to_patient[:3, :3] @ ((corner - 0.5) / 2)[:, None]).astype(np.float32)
         inside += structure.surface(x, y, z) < 0
-    filled.reshape(-1)[near] = inside / 8
+    filled.reshape(-1)[near] = inside / 9
     return filled
 
 
@@ -226,7 +227,8 @@ def _correlated_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
 
 def _rotation(about_x: float, about_z: float) -> np.ndarray:
     (a, b), (c, d) = ((np.cos(angle), np.sin(angle)) for angle in np.deg2rad([about_x, about_z]))
-    return np.array([[c, -d, 0], [d, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, a, -b], [0, b, a]])
+    turn: np.ndarray = np.array([[c, -d, 0], [d, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, a, -b], [0, b, a]])
+    return turn
 
 
 def _plan_case(folder: Path, number: int, split: Split, scan: Scan) -> Case:
@@ -236,8 +238,6 @@ def _plan_case(folder: Path, number: int, split: Split, scan: Scan) -> Case:
 
 
 def _write_case(case: Case, scan: Scan, image: Volume, label: Volume, *, seed: int) -> None:
-    from medgan.volume.writers import write_volume
-
     (path,) = case.images
     if scan.as_dicom:
         write_ct_series(image, path, case_id=case.case_id, seed=seed)

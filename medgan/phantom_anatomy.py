@@ -1,40 +1,36 @@
-"""A synthetic chest, drawn at random and described by formulas, so that any grid can sample it.
+"""A synthetic chest, drawn at random and described by formulas.
 
 Positions are millimetres in the patient's frame: x to the patient's right, y to the front, z to the head, origin in the
-middle of the chest. A surface is a function of x, y, z (arrays that broadcast) that is negative inside and, near zero,
-about the distance in mm. What comes later in `structures_of` is painted over what came before.
+middle of the chest. What comes later in `structures_of` is painted over what came before.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Surface = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+from medgan.phantom_shapes import (
+    Box,
+    Point,
+    Structure,
+    Surface,
+    both,
+    box_around,
+    chain,
+    egg,
+    ellipsoid,
+    ragged,
+    to_nearest_multiple,
+    tube,
+)
+
 Side = Literal["left", "right"]
 
 _SIDES: tuple[tuple[Side, int], ...] = (("left", -1), ("right", 1))  # and the sign of x there
-_EVERYWHERE = ((-1e4, -1e4, -1e4), (1e4, 1e4, 1e4))
 _RIB_PERIOD_MM = 25.0
 _VERTEBRA_PERIOD_MM = 24.0
-
-
-@dataclass(frozen=True)
-class Structure:
-    """One thing to paint.
-
-    Attributes:
-        hu: its density in Hounsfield units; a function of x, y, z where it varies.
-        surface: negative inside.
-        box: lower and upper corner of the region it lies in.
-        organ: the organ its voxels are labelled with, if any.
-    """
-
-    hu: float | Surface
-    surface: Surface
-    box: tuple[tuple[float, float, float], tuple[float, float, float]] = _EVERYWHERE
-    organ: str | None = None
+_CHEST_BOX: Box = ((-110.0, -84.0, -300.0), (110.0, 84.0, 120.0))
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
 
 def structures_of(anatomy: Anatomy, *, consolidation: bool) -> Iterator[Structure]:
     """Yield everything to paint, in order; with `consolidation`, part of the right lung is dense, and still lung."""
-    yield Structure(-350.0, lambda x, y, z: abs(y + 107 - (x / 60) ** 2) - 2.5 + 0 * z)  # the table
+    yield Structure(-350.0, lambda x, y, z: abs(y + 107 - (x / 60) ** 2) - 2.5)  # the table
     yield from _trunk(anatomy)
     yield from _abdomen(anatomy)
     yield from _bones(anatomy)
@@ -118,33 +114,6 @@ def structures_of(anatomy: Anatomy, *, consolidation: bool) -> Iterator[Structur
         yield from _consolidations(anatomy)
     yield from _mediastinum(anatomy)
     yield from _heart(anatomy)
-
-
-def ellipsoid(centre: tuple[float, float, float], radii: tuple[float, float, float], *, yaw: float = 0.0) -> Surface:
-    """Return the surface of an ellipsoid, turned by `yaw` degrees about z."""
-    turn = np.deg2rad(yaw)
-    cos, sin = float(np.cos(turn)), float(np.sin(turn))
-
-    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        u, v, w = x - centre[0], y - centre[1], z - centre[2]
-        q = ((cos * u + sin * v) / radii[0]) ** 2 + ((cos * v - sin * u) / radii[1]) ** 2 + (w / radii[2]) ** 2
-        return (q - 1) * (min(radii) / 2)
-
-    return surface
-
-
-def tube(start: np.ndarray, end: np.ndarray, radius: float, hu: float) -> Structure:
-    """Return a tube with round ends between two points."""
-    along = (end - start) / max(float((end - start) @ (end - start)), 1e-6)
-    (sx, sy, sz), (dx, dy, dz) = start.tolist(), (end - start).tolist()
-
-    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        u, v, w = x - sx, y - sy, z - sz
-        t = np.clip(u * along[0] + v * along[1] + w * along[2], 0, 1)
-        return np.sqrt((u - t * dx) ** 2 + (v - t * dy) ** 2 + (w - t * dz) ** 2) - radius
-
-    low, high = np.minimum(start, end) - radius, np.maximum(start, end) + radius
-    return Structure(hu, surface, (tuple(low.tolist()), tuple(high.tolist())))
 
 
 def lung_surface(anatomy: Anatomy, side: Side) -> Surface:
@@ -167,27 +136,30 @@ def lung_surface(anatomy: Anatomy, side: Side) -> Surface:
         if side == "left":
             inner = np.maximum(inner, -aorta(x, y, z))
         np.maximum(outside, inner, out=outside)
-        return np.maximum(outside, -heart(x, y, z), out=outside)
+        return np.asarray(np.maximum(outside, -heart(x, y, z), out=outside))
 
     return surface
 
 
-def _lung_box(anatomy: Anatomy, sign: int) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    apex, width, depth = max(anatomy.apex), max(anatomy.lung_width) + 1, anatomy.chest_depth + 4
+def _lung_box(anatomy: Anatomy, sign: int) -> Box:
+    width, depth = max(anatomy.lung_width) + 1, anatomy.chest_depth + 4
     low, high = sorted((0.0, sign * (53 + width)))
-    return (low, -depth, -170), (high, depth, apex + 2)
+    return (low, -depth, -170), (high, depth, max(anatomy.apex) + 2)
 
 
 def _trunk(anatomy: Anatomy) -> Iterator[Structure]:
     yield Structure(-100.0, _trunk_surface(140, 100, taper=0.25))
     yield Structure(52.0, _trunk_surface(140 - anatomy.fat, 100 - anatomy.fat, taper=0.25))
-    yield Structure(anatomy.mediastinum_hu, _trunk_surface(107, anatomy.chest_depth + 6, taper=0.9), ((-110, -84, -300), (110, 84, 120)))
+    yield Structure(anatomy.mediastinum_hu, _trunk_surface(107, anatomy.chest_depth + 6, taper=0.9), _CHEST_BOX)
 
 
 def _trunk_surface(width: float, depth: float, *, taper: float) -> Surface:
+    """Return a rounded cylinder along z that narrows by `taper` towards the head."""
+
     def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         above = np.maximum(z + 30, 0) / 140
-        return (abs(x / width) ** 2.5 + abs(y / depth) ** 2.5 + taper * above**3 - 1) * (depth / 2.5)
+        outline = abs(x / width) ** 2.5 + abs(y / depth) ** 2.5
+        return np.asarray((outline + taper * above**3 - 1) * (depth / 2.5))
 
     return surface
 
@@ -196,18 +168,21 @@ def _abdomen(anatomy: Anatomy) -> Iterator[Structure]:
     """Liver, spleen and stomach reach above the diaphragm here; the lungs are painted over them."""
     inside = _trunk_surface(106, anatomy.chest_depth + 5, taper=0.9)
     hu, (left, right) = anatomy.organ_hu, anatomy.dome
-    top = max(left, right) + 5
-    boxed = ((-110.0, -84.0, -300.0), (110.0, 84.0, top + 12))
-    yield Structure(hu, _both(inside, ellipsoid((-66, -34, left - 40), (42, 42, 48))), boxed)
-    yield Structure(35.0, _both(inside, ellipsoid((-48, 26, left - 40), (44, 40, 46))), boxed)
-    yield Structure(-980.0, ellipsoid((-50, 40, left - 28), (22, 14, 12)), ((-72, 26, left - 40), (-28, 54, left - 16)))
-    yield Structure(hu + 5, _both(inside, ellipsoid((48, 4, right - 62), (92, 82, 68))), boxed)
+    spleen, stomach = ellipsoid((-66, -34, left - 40), (42, 42, 48)), ellipsoid((-48, 26, left - 40), (44, 40, 46))
+    liver, gas = ellipsoid((48, 4, right - 62), (92, 82, 68)), ellipsoid((-50, 40, left - 28), (22, 14, 12))
+    yield Structure(hu, both(inside, spleen), _CHEST_BOX)
+    yield Structure(35.0, both(inside, stomach), _CHEST_BOX)
+    yield Structure(-980.0, gas, ((-72, 26, left - 40), (-28, 54, left - 16)))
+    yield Structure(hu + 5, both(inside, liver), _CHEST_BOX)
 
 
 def _bones(anatomy: Anatomy) -> Iterator[Structure]:
     hu = anatomy.bone_hu
-    yield Structure(lambda x, y, z: np.where(y > 52, 0.35 * hu, hu) + 0 * x + 0 * z, _rib_surface(anatomy))  # cartilage
     front = anatomy.chest_depth + 10
+    ribs_box = ((-118.0, -front - 7, -300.0), (118.0, front + 7, 130.0))
+    yield Structure(
+        lambda x, y, z: np.where(y > 52, 0.35 * hu, hu), _rib_surface(anatomy), ribs_box
+    )  # cartilage in front
     sternum = ellipsoid((0, front - 4, 25), (19, 7.5, 78))
     yield Structure(0.55 * hu, sternum, ((-20, front - 12, -55), (20, front + 5, 105)))
     for _, sign in _SIDES:
@@ -221,61 +196,64 @@ def _rib_surface(anatomy: Anatomy) -> Surface:
     cage = _trunk_surface(112, anatomy.chest_depth + 11, taper=0.9)
 
     def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        height = _triangle(z + 0.45 * y, _RIB_PERIOD_MM)
-        return np.sqrt(cage(x, y, z) ** 2 + (0.75 * height) ** 2) - 4.2
+        height = to_nearest_multiple(z + 0.45 * y, _RIB_PERIOD_MM)
+        return np.asarray(np.sqrt(cage(x, y, z) ** 2 + (0.75 * height) ** 2) - 4.2)
 
     return surface
 
 
-def _triangle(z: np.ndarray, period: float) -> np.ndarray:
-    """Return the distance to the nearest multiple of `period`."""
-    return abs(z - period * np.round(z / period))
-
-
 def _spine_y(anatomy: Anatomy, z: np.ndarray) -> np.ndarray:
-    return -54 - anatomy.kyphosis * (1 - ((z + 10) / 130) ** 2)
+    """Return where the middle of the vertebral bodies runs."""
+    return np.asarray(-54 - anatomy.kyphosis * (1 - ((z + 10) / 130) ** 2))
 
 
 def _spine(anatomy: Anatomy) -> Iterator[Structure]:
-    hu = anatomy.bone_hu
-
-    def back(y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return y - _spine_y(anatomy, z)
-
-    def body(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return ((x / 18) ** 2 + (back(y, z) / 15) ** 2 - 1) * 7.5
+    hu, box = anatomy.bone_hu, ((-32.0, -120.0, -300.0), (32.0, -20.0, 300.0))
+    body = _vertebral_column(anatomy)
 
     def body_hu(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        end = _triangle(z, _VERTEBRA_PERIOD_MM)
+        end = to_nearest_multiple(z, _VERTEBRA_PERIOD_MM)
         marrow = np.where(body(x, y, z) < -1.8, 0.45 * hu, hu)
-        return np.where(end < 2.6, 85.0, np.where(end < 4.2, hu, marrow))
+        return np.where(end < 2.6, 85.0, np.where(end < 4.2, hu, marrow))  # disc, end plate, vertebra
 
-    def processes(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        behind, middle = back(y, z), _VERTEBRA_PERIOD_MM / 2
-        arch = abs(np.sqrt(x**2 + (behind + 22) ** 2) - 10) - 2.5
-        level = _triangle(z + middle, _VERTEBRA_PERIOD_MM)
-        transverse = np.maximum(np.maximum(abs(behind + 21) - 4.5, abs(x) - 30), level - 5)
-        lowered = _triangle(z + middle - 0.5 * (behind + 30), _VERTEBRA_PERIOD_MM)
-        spinous = np.maximum(np.maximum(abs(behind + 37) - 10, abs(x) - 3.5), lowered - 6)
-        return np.minimum(np.maximum(arch, level - 8), np.minimum(transverse, spinous))
+    def canal(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.asarray(((x / 8) ** 2 + ((y - _spine_y(anatomy, z) + 22) / 7.5) ** 2 - 1) * 4)
 
-    box = ((-32.0, -120.0, -300.0), (32.0, -20.0, 300.0))
-    yield Structure(0.8 * hu, processes, box)
+    yield Structure(0.8 * hu, _vertebral_processes(anatomy), box)
     yield Structure(body_hu, body, box)
-    yield Structure(25.0, lambda x, y, z: ((x / 8) ** 2 + ((back(y, z) + 22) / 7.5) ** 2 - 1) * 4, box)
+    yield Structure(25.0, canal, box)
+
+
+def _vertebral_column(anatomy: Anatomy) -> Surface:
+    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.asarray(((x / 18) ** 2 + ((y - _spine_y(anatomy, z)) / 15) ** 2 - 1) * 7.5)
+
+    return surface
+
+
+def _vertebral_processes(anatomy: Anatomy) -> Surface:
+    """Return the arch around the canal, and the transverse and spinous processes, once per vertebra."""
+    period = _VERTEBRA_PERIOD_MM
+
+    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        behind = y - _spine_y(anatomy, z)
+        arch = abs(np.sqrt(x**2 + (behind + 22) ** 2) - 10) - 2.5
+        level = to_nearest_multiple(z + period / 2, period)
+        transverse = np.maximum(np.maximum(abs(behind + 21) - 4.5, abs(x) - 30), level - 5)
+        lowered = to_nearest_multiple(z + period / 2 - 0.5 * (behind + 30), period)
+        spinous = np.maximum(np.maximum(abs(behind + 37) - 10, abs(x) - 3.5), lowered - 6)
+        return np.asarray(np.minimum(np.maximum(arch, level - 8), np.minimum(transverse, spinous)))
+
+    return surface
 
 
 def _lungs(anatomy: Anatomy) -> Iterator[Structure]:
+    def density(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.asarray(anatomy.lung_hu - 0.6 * y)  # the back of a lying patient's lung is the denser part
+
     for side, sign in _SIDES:
-        box = _lung_box(anatomy, sign)
-        yield Structure(_lung_density(anatomy), lung_surface(anatomy, side), box, organ=f"{side}_lung")
-    for side, sign in _SIDES:
+        yield Structure(density, lung_surface(anatomy, side), _lung_box(anatomy, sign), organ=f"{side}_lung")
         yield from _vessels(anatomy, side, sign)
-
-
-def _lung_density(anatomy: Anatomy) -> Surface:
-    """The lower, posterior lung of a lying patient is the denser one."""
-    return lambda x, y, z: anatomy.lung_hu - 0.6 * y + 0 * x + 0 * z
 
 
 def _vessels(anatomy: Anatomy, side: Side, sign: int) -> Iterator[Structure]:
@@ -299,7 +277,7 @@ def _vessels(anatomy: Anatomy, side: Side, sign: int) -> Iterator[Structure]:
 
 
 def _consolidations(anatomy: Anatomy) -> Iterator[Structure]:
-    """Yield ground glass and, within it, dense regions at the back of the right lower lobe, cut by the lung's surface."""
+    """Yield ground glass and, within it, dense regions at the back of the right lower lobe."""
     rng = np.random.default_rng([anatomy.tree_seed, 3])
     lung = lung_surface(anatomy, "right")
     middle = np.array([64.0, -40.0, anatomy.dome[1] + 10.0])
@@ -307,30 +285,17 @@ def _consolidations(anatomy: Anatomy) -> Iterator[Structure]:
     radii = rng.uniform(12, 20, (8, 3))
     for growth, hu in ((7.0, -520.0), (0.0, 25.0)):
         for centre, size in zip(centres, radii + growth, strict=True):
-            low, high = centre - size - 4, centre + size + 4
-            blob = _ragged(ellipsoid(tuple(centre.tolist()), tuple(size.tolist())))
-            yield Structure(hu, _both(blob, lung), (tuple(low.tolist()), tuple(high.tolist())))
-
-
-def _ragged(surface: Surface) -> Surface:
-    """Return a surface with an irregular border, some millimetres to and fro."""
-
-    def ragged(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return surface(x, y, z) + 3.5 * np.sin(x / 3.1 + y / 7) * np.sin(y / 2.7 + z / 6) * np.sin(z / 3.4 + x / 8)
-
-    return ragged
-
-
-def _both(a: Surface, b: Surface) -> Surface:
-    return lambda x, y, z: np.maximum(a(x, y, z), b(x, y, z))
+            blob = ragged(egg(centre.tolist(), size, np.eye(3)))
+            yield Structure(hu, both(blob, lung), box_around(centre - size, centre + size, margin=4.0))
 
 
 def _mediastinum(anatomy: Anatomy) -> Iterator[Structure]:
     """Yield the great vessels, the airways and the oesophagus."""
     arterial, venous = anatomy.blood_hu
-    paths: tuple[tuple[float, float, list[tuple[float, float, float]]], ...] = (
+    paths: tuple[tuple[float, float, list[Point]], ...] = (
         (8.5, venous, [(14, 4, -25), (15, 2, 20), (15, 2, 62), (8, 6, 95)]),  # superior vena cava
-        (13.5, arterial, [(0, 14, 0), (4, 24, 30), (0, 14, 58), (-12, -8, 66), (-22, -30, 54), (-22, -36, 0), (-20, -36, -300)]),
+        (13.5, arterial, [(0, 14, 0), (4, 24, 30), (0, 14, 58), (-12, -8, 66)]),  # ascending aorta and arch
+        (13.5, arterial, [(-12, -8, 66), (-22, -30, 54), (-22, -36, 0), (-20, -36, -300)]),  # descending aorta
         (12, venous, [(-12, 30, -5), (-16, 18, 26), (-4, -4, 24), (30, -10, 14)]),  # pulmonary trunk, right artery
         (10, venous, [(-16, 18, 26), (-30, -10, 14)]),  # left pulmonary artery
         (5, arterial, [(0, 2, 60), (6, 2, 140)]),  # brachiocephalic artery
@@ -338,17 +303,12 @@ def _mediastinum(anatomy: Anatomy) -> Iterator[Structure]:
         (6, 38.0, [(-6, -30, 140), (-5, -32, 0), (-8, -28, -75)]),  # oesophagus
     )
     for radius, hu, points in paths:
-        yield from _chain(points, radius, hu)
+        yield from chain(points, radius, hu)
     carina = (1.0, -14.0, 34.0)
     for radius, hu in ((9.5, 30.0), (7.8, -990.0)):  # walls, then air
-        yield from _chain([(0, -8, 300), (0, -10, 90), carina], radius, hu)
-        yield from _chain([carina, (26, -14, 16)], 0.75 * radius, hu)
-        yield from _chain([carina, (-28, -16, 12)], 0.68 * radius, hu)
-
-
-def _chain(points: list[tuple[float, float, float]], radius: float, hu: float) -> Iterator[Structure]:
-    for start, end in zip(points, points[1:], strict=False):
-        yield tube(np.array(start), np.array(end), radius, hu)
+        yield from chain([(0, -8, 300), (0, -10, 90), carina], radius, hu)
+        yield from chain([carina, (26, -14, 16)], 0.75 * radius, hu)
+        yield from chain([carina, (-28, -16, 12)], 0.68 * radius, hu)
 
 
 def _heart_frame(anatomy: Anatomy) -> np.ndarray:
@@ -363,44 +323,22 @@ def _heart_frame(anatomy: Anatomy) -> np.ndarray:
 
 def _heart_surface(anatomy: Anatomy, *, margin: float) -> Surface:
     """Return the heart, egg-shaped with the point at the apex, or the same widened by `margin` mm."""
-    frame, (cx, cy, cz) = _heart_frame(anatomy), anatomy.heart_centre
     radii = np.array(anatomy.heart_radii) + margin
-    rows = (frame / radii[:, None]).astype(np.float32)
-
-    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        u, v, w = x - cx, y - cy, z - cz
-        a, b, c = (row[0] * u + row[1] * v + row[2] * w for row in rows)
-        return (a * a + (b * b + c * c) * (1 + 0.3 * np.clip(a, -1, 1)) - 1) * np.float32(radii.min() / 2)
-
-    return surface
+    return egg(anatomy.heart_centre, radii, _heart_frame(anatomy), pointed=0.3)
 
 
 def _heart(anatomy: Anatomy) -> Iterator[Structure]:
-    centre, reach = np.array(anatomy.heart_centre), max(anatomy.heart_radii) * 1.15 + anatomy.heart_fat
-    box = (tuple((centre - reach).tolist()), tuple((centre + reach).tolist()))
-    heart = _heart_surface(anatomy, margin=0.0)
+    frame, centre, radii = _heart_frame(anatomy), np.array(anatomy.heart_centre), np.array(anatomy.heart_radii)
+    box = box_around(centre, centre, margin=float(radii.max()) * 1.15 + anatomy.heart_fat)
     yield Structure(-85.0, _heart_surface(anatomy, margin=anatomy.heart_fat - 0.3), box)
-    yield Structure(anatomy.heart_hu, heart, box, organ="heart")
+    yield Structure(anatomy.heart_hu, _heart_surface(anatomy, margin=0.0), box, organ="heart")
+    within = _heart_surface(anatomy, margin=-3.0)
     arterial, venous = anatomy.blood_hu
-    apex, front, third = _heart_frame(anatomy) * np.array(anatomy.heart_radii)[:, None]
-    chambers = (
-        (arterial, 0.28 * apex - 0.33 * front, (0.42, 0.40, 0.42)),  # left ventricle, thick wall
-        (venous, 0.10 * apex + 0.52 * front, (0.48, 0.30, 0.50)),  # right ventricle
-        (arterial, -0.60 * apex - 0.28 * front + 0.1 * third, (0.26, 0.40, 0.45)),  # left atrium
-        (venous, -0.52 * apex + 0.42 * front - 0.1 * third, (0.28, 0.32, 0.45)),  # right atrium
-    )
-    for hu, offset, fractions in chambers:
-        radii = np.array(fractions) * np.array(anatomy.heart_radii)
-        yield Structure(hu, _chamber(anatomy, centre + offset, radii, heart), box)
-
-
-def _chamber(anatomy: Anatomy, centre: np.ndarray, radii: np.ndarray, heart: Surface) -> Surface:
-    rows = (_heart_frame(anatomy) / radii[:, None]).astype(np.float32)
-    (cx, cy, cz), size = centre.tolist(), float(radii.min()) / 2
-
-    def surface(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        u, v, w = x - cx, y - cy, z - cz
-        a, b, c = (row[0] * u + row[1] * v + row[2] * w for row in rows)
-        return np.maximum((a * a + b * b + c * c - 1) * np.float32(size), heart(x, y, z) + 2.5)
-
-    return surface
+    for hu, offset, fractions in (
+        (arterial, (0.28, -0.33, 0.0), (0.42, 0.40, 0.42)),  # left ventricle, with a thick wall
+        (venous, (0.10, 0.52, 0.0), (0.48, 0.30, 0.50)),  # right ventricle
+        (arterial, (-0.60, -0.28, 0.1), (0.26, 0.40, 0.45)),  # left atrium
+        (venous, (-0.52, 0.42, -0.1), (0.28, 0.32, 0.45)),  # right atrium
+    ):
+        middle = centre + (np.array(offset) * radii) @ frame
+        yield Structure(hu, both(egg(middle.tolist(), np.array(fractions) * radii, frame), within), box)

@@ -3,6 +3,7 @@
 Each job imports the rooms it walks through when it is called, so that a command waits for no library it does not use.
 """
 
+import itertools
 import json
 import math
 import time
@@ -43,6 +44,20 @@ class Outcome:
     folder: Path
     done: tuple[str, ...]
     failed: dict[str, str] = field(default_factory=dict)
+
+
+def phantom(out: str | Path, *, num_cases: int = 16, seed: int = 0, stage: Stage = silent) -> Path:
+    """Make a synthetic thorax cohort in `out` and return its manifest; see `medgan.phantom.make_cohort`."""
+    from medgan.phantom import make_cohort
+
+    with stage("phantom") as advance:
+        finished = itertools.count(1)
+        return make_cohort(
+            out,
+            num_cases=num_cases,
+            seed=seed,
+            on_case=lambda case: advance(next(finished) / num_cases, case.case_id),
+        )
 
 
 def train(
@@ -191,7 +206,9 @@ def evaluate(
         advance(1.0, "")
     raise_all(list(failed.values()) if not done else [], where=f"{reference} against {prediction}")
     write_scores_csv(scores, Path(out) / "scores.csv")
-    write_summary(summarise(scores), Path(out) / "summary.json")
+    settings = {"split": split, "git_revision": git_revision()}
+    summary = summarise(scores, surface_tolerance_mm=surface_tolerance_mm, not_evaluated=failed, settings=settings)
+    write_summary(summary, Path(out) / "summary.json")
     write_report(Path(out))
     return Outcome(Path(out), tuple(done), failed)
 

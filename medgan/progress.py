@@ -9,7 +9,8 @@ from typing import Protocol
 class Advance(Protocol):
     """Takes the share done, 0 to 1, and a note such as the current case."""
 
-    def __call__(self, share: float, note: str = "") -> None: ...
+    def __call__(self, share: float, note: str = "") -> None:
+        """Show it."""
 
 
 Stage = Callable[[str], AbstractContextManager[Advance]]

@@ -32,7 +32,7 @@ def git_revision() -> str | None:
     try:
         head = _git(root, "rev-parse", "HEAD")
         return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
 
 
@@ -40,8 +40,9 @@ def data_sha256(cases: Iterable[Case]) -> str:
     """Return one hash of all cases: ids, splits and patients, and the content of their files, not where these lie."""
     digest = hashlib.sha256()
     for case in sorted(cases, key=lambda case: case.case_id):
-        files = [sha256_of(path) for path in (*case.images, *([case.label] if case.label else []))]
-        digest.update(repr((case.case_id, case.split, case.patient, case.resample_label, files)).encode())
+        images = [sha256_of(path) for path in case.images]
+        label = sha256_of(case.label) if case.label else None
+        digest.update(repr((case.case_id, case.split, case.patient, case.resample_label, images, label)).encode())
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from medgan.config import Config, parse_config
 from medgan.errors import MedganError
 from medgan.files import write_text
-from medgan.pipeline import Outcome, evaluate, predict, train
+from medgan.pipeline import Outcome, evaluate, phantom, predict, train
 from medgan.progress import Stage, silent
 
 _SETTINGS: dict[str, Any] = {
@@ -49,13 +49,10 @@ def quickstart(
     Raises:
         MedganError: if `out` is taken.
     """
-    from medgan.phantom import make_cohort
-
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise MedganError(f"{out}: is not empty; remove it, or choose another folder with --out.")
-    with stage("phantom") as advance:
-        manifest = make_cohort(out / "cohort", on_case=lambda case_id, share: advance(share, case_id))
+    manifest = phantom(out / "cohort", stage=stage)
     say(f"cohort       {out / 'cohort'}")
     config = quickstart_config(out / "cohort", dims=dims)
     write_text(out / "config.yaml", config.to_yaml())

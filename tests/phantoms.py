@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -109,3 +110,22 @@ def set_pixels(dataset: Dataset, stored: np.ndarray) -> None:
 def _decimal(value: float) -> str:
     """Return a DICOM decimal string, at most 16 characters."""
     return next(text for digits in range(12, 0, -1) if len(text := f"{value:.{digits}g}") <= 16)
+
+
+@st.composite
+def affines(draw: st.DrawFn) -> np.ndarray:
+    """Draw any rigid placement: rotation, left or right hand, axes in any order, spacing 0.2 to 8 mm, origin."""
+    quaternion = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)))
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    rotation[:, 2] *= draw(st.sampled_from([1.0, -1.0]))
+    affine = np.eye(4)
+    affine[:3, :3] = rotation[:, draw(st.permutations([0, 1, 2]))] * draw(st.tuples(*[st.floats(0.2, 8.0)] * 3))
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-500, 500)] * 3))
+    return affine

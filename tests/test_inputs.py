@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from medgan.errors import MedganError
-from medgan.manifest.case_ids import case_id_of, distinct_case_ids
+from medgan.manifest.case_ids import DICOM_SUFFIXES, VOLUME_SUFFIXES, case_id_of, distinct_case_ids
 from medgan.manifest.inputs import Pair, find_inputs, pair_cases
+from medgan.volume.readers import READERS
 
 DICOM_HEAD = bytes(128) + b"DICM"
 
@@ -27,6 +28,10 @@ def found_in(*paths: Path, split: str | None = None) -> list[tuple[str, Path]]:
 )
 def test_case_id_is_the_file_name_without_volume_suffix(name: str, case_id: str) -> None:
     assert case_id_of(Path("folder") / name) == case_id
+
+
+def test_suffixes_that_are_looked_for_are_those_that_can_be_read() -> None:
+    assert {*VOLUME_SUFFIXES, *DICOM_SUFFIXES} == set(READERS)
 
 
 def test_repeated_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
@@ -89,7 +94,8 @@ def test_two_inputs_of_one_case_id_are_refused_with_both_named(tmp_path: Path) -
 def write_cohort(folder: Path) -> Path:
     make_files(folder, *[f"{kind}/{name}.nii.gz" for kind in ("images", "labels") for name in "abc"])
     rows = [
-        f"case_{n},images/{n}.nii.gz,labels/{n}.nii.gz,{split}" for n, split in zip("abc", ("train", "val", "test"))
+        f"case_{n},images/{n}.nii.gz,labels/{n}.nii.gz,{split}"
+        for n, split in zip("abc", ("train", "val", "test"), strict=True)
     ]
     (folder / "manifest.csv").write_text("\n".join(["case_id,image,label,split", *rows]))
     return folder / "manifest.csv"

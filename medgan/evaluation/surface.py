@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-BOUNDARY_VOXELS = "boundary voxels: voxels of the mask with a face neighbour outside of it, each counted once"
+BOUNDARY_VOXELS = "boundary voxels (those of the mask with a face neighbour outside of it, each counted once)"
 
 # Distances on a grid fall exactly on round tolerances. Affines come from float32 headers; without this allowance a
 # spacing of 1.0000001 mm would move every surface voxel two steps away out of a tolerance of 2 mm.

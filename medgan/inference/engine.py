@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from medgan.device import autocast, memory_format
+from medgan.device import autocast, batch_to_device, to_device
 from medgan.errors import MedganError
 
 
@@ -26,7 +26,7 @@ class TorchEngine:
         dtype: torch.dtype,
         mirrored_classes: tuple[int, ...] | None = None,
     ) -> None:
-        self.generator = generator.to(device).eval()
+        self.generator = to_device(generator, device).eval()
         self.device = device
         self.dtype = dtype
         self.mirrored_classes = list(mirrored_classes) if mirrored_classes else None
@@ -38,7 +38,7 @@ class TorchEngine:
         Raises:
             MedganError: if a score is not finite, which argmax would silently call background.
         """
-        windows = windows.to(self.device, memory_format=memory_format(3))
+        windows = batch_to_device(windows, self.device)
         probabilities = self._probabilities(windows)
         if self.mirrored_classes is not None:
             mirrored = self._probabilities(windows.flip(2)).flip(2)

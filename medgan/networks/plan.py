@@ -25,13 +25,15 @@ def plan_generator(config: GeneratorConfig, size: Triple, spacing_mm: tuple[floa
         spacing_mm: spacing of the prepared volumes.
 
     Raises:
-        MedganError: if the patch does not divide by the strides; names the nearest sizes that do.
+        MedganError: if the patch does not divide by the strides, naming the nearest sizes that do; if strides or
+            kernels of the config's own do not fit.
     """
     if config.spatial_dims == 3 and size[2] == 1:
         raise MedganError(
             f"patch size {size} is a 2D image, which generator.spatial_dims 3 cannot segment; use spatial_dims 2."
         )
     strides = config.strides or _plan_strides(size, spacing_mm, config.spatial_dims)
+    _check_own_strides(strides, size, config.spatial_dims)
     check_patch_size(size, strides)
     kernels = config.kernels or _plan_kernels(strides, spacing_mm, config.spatial_dims)
     if len(kernels) != len(strides) + 1:
@@ -40,6 +42,18 @@ def plan_generator(config: GeneratorConfig, size: Triple, spacing_mm: tuple[floa
             f"found {len(kernels)}."
         )
     return config.model_copy(update={"strides": strides, "kernels": kernels})
+
+
+def _check_own_strides(strides: tuple[Triple, ...], size: Triple, spatial_dims: int) -> None:
+    """Raise `MedganError` if strides from a config cannot be built or trained; planned ones always can."""
+    if spatial_dims == 2 and any(stride[2] != 1 for stride in strides):
+        raise MedganError(f"generator.strides must be 1 along k where spatial_dims is 2, found {strides}; use 1.")
+    deepest = np.array(size) // np.prod(strides, axis=0)
+    if deepest[:spatial_dims].prod() == 1:
+        raise MedganError(
+            f"generator.strides must leave more than one voxel of patch size {size} at the deepest level, which is "
+            f"normalised over its voxels, found {strides}; use fewer strides or a larger patch."
+        )
 
 
 def check_patch_size(size: Triple, strides: tuple[Triple, ...]) -> None:
@@ -75,11 +89,12 @@ def _plan_strides(size: Triple, spacing_mm: tuple[float, float, float], spatial_
 def _plan_kernels(
     strides: tuple[Triple, ...], spacing_mm: tuple[float, float, float], spatial_dims: int
 ) -> tuple[Triple, ...]:
-    spacing = np.array(spacing_mm)
+    """Return 3 along an axis from the first level on where it is not coarse or has been halved, and 1 before."""
+    spacing, wide = np.array(spacing_mm), np.zeros(3, dtype=bool)
     kernels = []
     for factor in ((1, 1, 1), *strides):
         spacing = spacing * factor
-        wide = spacing <= _COARSE * spacing[: 3 if spatial_dims == 3 else 2].min()
+        wide |= (spacing <= _COARSE * spacing[:spatial_dims].min()) | (np.array(factor) == 2)
         wide[2] &= spatial_dims == 3
         kernels.append(tuple(3 if is_wide else 1 for is_wide in wide))
     return tuple(kernels)  # type: ignore[arg-type]

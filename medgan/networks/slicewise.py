@@ -19,8 +19,5 @@ class Slicewise(nn.Module):
         """Return the network's outputs as volumes (B, N, I', J', K)."""
         batch, channels, i, j, k = image.shape
         slices = image.permute(0, 4, 1, 2, 3).reshape(batch * k, channels, i, j)
-        if image.is_contiguous(memory_format=torch.channels_last_3d):
-            slices = slices.contiguous(memory_format=torch.channels_last)
-        return [
-            out.reshape(batch, k, *out.shape[1:]).permute(0, 2, 3, 4, 1).contiguous() for out in self.network(slices)
-        ]
+        outputs = self.network(slices.contiguous(memory_format=torch.channels_last))
+        return [out.reshape(batch, k, *out.shape[1:]).permute(0, 2, 3, 4, 1).contiguous() for out in outputs]

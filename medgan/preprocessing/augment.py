@@ -30,6 +30,7 @@ class Augmentation:
         noise: standard deviation and the seed of the noise.
         blur_voxels: standard deviation of a Gaussian blur.
         coarseness: factor to a coarser grid and back.
+        is_planar: blur and coarser grid stay within the (I, J) plane; the geometry above is drawn so.
     """
 
     matrix: np.ndarray | None = None
@@ -41,6 +42,7 @@ class Augmentation:
     noise: tuple[float, int] | None = None
     blur_voxels: float = 0.0
     coarseness: float = 1.0
+    is_planar: bool = False
 
 
 def draw_augmentation(config: AugmentationConfig, rng: np.random.Generator, *, is_planar: bool) -> Augmentation:
@@ -49,13 +51,14 @@ def draw_augmentation(config: AugmentationConfig, rng: np.random.Generator, *, i
     Args:
         config: ranges and probabilities.
         rng: the only source of randomness.
-        is_planar: keep rotation, shear and deformation within the (I, J) plane, for 2D images and thick slices.
+        is_planar: keep geometry, blur and coarser grids within the (I, J) plane, for 2D images and thick slices.
     """
     rotates, bends = rng.random() < config.affine_probability, rng.random() < config.elastic_probability
     return Augmentation(
         matrix=_draw_matrix(config, rng, is_planar=is_planar) if rotates else None,
         displacement_mm=_draw_displacement(config.elastic_mm, rng, is_planar=is_planar) if bends else None,
         mirrored=bool(config.mirror and rng.random() < 0.5),
+        is_planar=is_planar,
         **_draw_intensity(config, rng),
     )
 
@@ -81,10 +84,10 @@ def warp_grid(
 def apply_intensity(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     """Return `image` (C, I, J, K) float32 with the drawn changes of intensity."""
     if augmentation.coarseness > 1.0:
-        image = _coarsen(image, augmentation.coarseness)
+        image = _coarsen(image, augmentation.coarseness, is_planar=augmentation.is_planar)
     if augmentation.blur_voxels > 0.0:
-        sigma = [0.0, *(augmentation.blur_voxels if n > 1 else 0.0 for n in image.shape[1:])]
-        image = gaussian_filter(image, sigma)
+        in_plane, across = augmentation.blur_voxels, 0.0 if augmentation.is_planar else augmentation.blur_voxels
+        image = gaussian_filter(image, (0.0, in_plane, in_plane, across))
     if augmentation.gamma != 1.0:
         lower, upper = image.min(), image.max()
         extent = max(float(upper - lower), 1e-6)
@@ -149,8 +152,9 @@ def _draw_intensity(config: AugmentationConfig, rng: np.random.Generator) -> dic
     return drawn
 
 
-def _coarsen(image: np.ndarray, factor: float) -> np.ndarray:
+def _coarsen(image: np.ndarray, factor: float, *, is_planar: bool) -> np.ndarray:
     size = image.shape[1:]
-    coarse = [max(1, round(n / factor)) for n in size]
+    coarse = [max(1, round(n / factor)) for n in size[:2]]
+    coarse.append(size[2] if is_planar else max(1, round(size[2] / factor)))
     small = F.interpolate(torch.from_numpy(image)[None], size=coarse, mode="nearest-exact")
     return F.interpolate(small, size=size, mode="trilinear", align_corners=False)[0].numpy()

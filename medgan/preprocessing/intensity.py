@@ -10,8 +10,12 @@ def apply_window(image: np.ndarray, lower: float, upper: float) -> np.ndarray:
 
 
 def zscore(image: np.ndarray) -> np.ndarray:
-    """Return `image` (C, I, J, K) with mean 0 and deviation 1 per channel, float32; a constant channel becomes 0."""
+    """Return `image` (C, I, J, K) with mean 0 and deviation 1 per channel, float32.
+
+    A constant channel becomes 0, also one that is constant only up to float32 rounding, as after resampling.
+    """
     image = image.astype(np.float32, copy=False)
     mean = image.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
     deviation = image.std(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
-    return np.asarray((image - mean) / np.where(deviation > 0, deviation, 1.0), dtype=np.float32)
+    varies = deviation > 1e-6 * np.abs(mean)
+    return np.asarray((image - mean) * varies / np.where(varies, deviation, 1.0), dtype=np.float32)

@@ -16,7 +16,9 @@ def choose_centre(
     """Return the centre of a random patch, (3,) in voxels of the volume.
 
     With probability `foreground_fraction` it is a voxel of an organ, each organ present equally often; else anywhere.
-    Where the volume is as large as the patch or larger, the patch stays inside; along a smaller axis it is centred.
+    Where the volume is as large as the patch or larger, the patch stays inside; along a smaller axis it is centred, as
+    far as whole voxels allow: patch voxels always lie on volume voxels, so that a patch that is not turned is not
+    interpolated.
 
     Args:
         shape: (I, J, K) of the volume.
@@ -31,10 +33,10 @@ def choose_centre(
         voxels = voxels_of_class[sorted(voxels_of_class)[rng.integers(len(voxels_of_class))]]
         anywhere = voxels[rng.integers(len(voxels))].astype(float)
     lowest = (np.array(size) - 1) / 2
-    highest = np.array(shape) - 1 - lowest
-    start = np.clip(anywhere, lowest, np.maximum(lowest, highest)) - lowest
-    fits = np.array(shape) >= np.array(size)
-    return np.where(fits, np.rint(start) + lowest, (np.array(shape) - 1) / 2)
+    room = np.array(shape) - np.array(size)
+    inside = np.rint(np.clip(anywhere - lowest, 0, np.maximum(room, 0)))
+    start = np.where(room >= 0, inside, np.ceil(room / 2))
+    return np.asarray(start + lowest)
 
 
 def cut(data: np.ndarray, centre: np.ndarray, size: tuple[int, int, int], *, fill: float) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from medgan.evaluation.scores import METRICS, Score
 from medgan.report.summary import MetricSummary, Summary
 
-WIDTH = 640
-_LEFT, _RIGHT, _TOP, _ROW, _BOTTOM = 150, 20, 8, 34, 30
+WIDTH = 560
+_LEFT, _RIGHT, _TOP, _ROW, _BOTTOM = 130, 16, 8, 34, 30
 _GOLDEN = 0.618034  # its multiples spread dots evenly without chance
 _SPREAD = 16.0  # of the dots of one organ, up and down
 

@@ -2,10 +2,10 @@
 
 import csv
 import importlib.metadata
-import io
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
@@ -172,6 +172,24 @@ def summarise_values(values: Sequence[float], *, seed: int = 0) -> MetricSummary
     )
 
 
+def summarise_briefly(summary: Summary) -> list[str]:
+    """Return a line per organ for the terminal: mean Dice and HD95, each with its n, and what was missed or invented.
+
+    Example:
+        >>> for line in summarise_briefly(summary): print(line)
+        left_lung  Dice 0.641 (n 3)  HD95 4.1 mm (n 2)  missed in 1
+        heart      Dice 0.941 (n 3)  HD95 3.0 mm (n 3)
+    """
+    width = max(len(organ.organ) for organ in summary.organs)
+    lines = []
+    for organ in summary.organs:
+        dice, hd95 = organ.metrics["dice"], organ.metrics["hd95_mm"]
+        line = f"{organ.organ:<{width}}  Dice {dice.mean:.3f} (n {dice.n})  HD95 {hd95.mean:.1f} mm (n {hd95.n})"
+        line += f"  missed in {organ.num_missed}" if organ.num_missed else ""
+        lines.append(line + (f"  invented in {organ.num_invented}" if organ.num_invented else ""))
+    return lines
+
+
 def write_summary(summary: Summary, path: str | Path) -> None:
     """Write `summary` to `path` as JSON, atomically; NaN becomes null."""
     document = asdict(summary)
@@ -206,11 +224,8 @@ def write_scores_csv(scores: Sequence[Score], path: str | Path) -> None:
     Text that a spreadsheet would run as a formula (it starts with =, +, -, @ or a control character) gets a leading
     apostrophe, and so does text that starts with one; `read_scores_csv` takes it off again.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_cell(getattr(score, column)) for column in _COLUMNS] for score in scores)
-    write_text(path, table.getvalue())
+    rows = [[_cell(getattr(score, column)) for column in _COLUMNS] for score in scores]
+    write_text(path, "".join(",".join(row) + "\n" for row in [_COLUMNS, *rows]))
 
 
 def read_scores_csv(path: str | Path) -> list[Score]:
@@ -261,9 +276,10 @@ def _organ_from_json(name: str, document: dict[str, Any]) -> OrganSummary:
 
 
 def _cell(value: str | float) -> str:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
-    return "" if math.isnan(value) else repr(float(value))
+    if not isinstance(value, str):
+        return "" if math.isnan(value) else repr(float(value))
+    text = f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text  # csv.writer leaves \r bare
 
 
 def _score_from_row(row: dict[str, str | None], line: int, problems: list[str]) -> Score | None:

@@ -12,7 +12,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from medgan.config import TrainingConfig
-from medgan.device import autocast, memory_format, pick_device, pick_dtype, random_state, restore_random_state
+from medgan.device import (
+    autocast,
+    batch_to_device,
+    pick_device,
+    pick_dtype,
+    random_state,
+    restore_random_state,
+    to_device,
+)
 from medgan.errors import MedganError
 from medgan.preprocessing.dataset import Patch, PatchDataset
 from medgan.training.adversary import Adversary, soften_reference
@@ -122,7 +130,7 @@ def fit(
 
 def _step(run: "_Run", batch: dict[str, Any], supervised: SupervisedLoss, *, progress: float) -> dict[str, float]:
     """Update discriminator and generator once, from one generator forward, and return the losses."""
-    image = run.to_device(batch["image"])
+    image = batch_to_device(batch["image"], run.device)
     classes = batch["classes"].to(run.device)
     with autocast(run.device, run.dtype):
         logits = run.generator(image)
@@ -169,14 +177,14 @@ class _Run:
         dtype: torch.dtype,
     ) -> None:
         self.config, self.device, self.dtype = config, device, dtype
-        self.generator = generator.to(device).train()
+        self.generator = to_device(generator, device).train()
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.adversary = adversary
         self.generator_optimizer = _generator_optimizer(self.generator, config)
         self.discriminator_optimizer: torch.optim.Optimizer | None = None
         self.discriminator_learning_rate = 0.0
         if adversary is not None:
-            adversary.discriminator.to(device).train()
+            to_device(adversary.discriminator, device).train()
             self.discriminator_learning_rate = adversary.config.learning_rate
             self.discriminator_optimizer = torch.optim.Adam(
                 adversary.discriminator.parameters(), lr=self.discriminator_learning_rate, betas=(0.5, 0.999)
@@ -185,10 +193,6 @@ class _Run:
         self.step, self.elapsed_s = 0, 0.0
         self.best_step, self.best_score = 0, math.nan
         self.last_prediction: torch.Tensor | None = None
-
-    def to_device(self, image: torch.Tensor) -> torch.Tensor:
-        """Return a batch on the device, in the layout convolutions like."""
-        return image.to(self.device, memory_format=memory_format(3))
 
     def set_learning_rate(self, factor: float) -> None:
         """Set both learning rates to `factor` times their initial ones."""

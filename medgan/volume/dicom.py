@@ -174,7 +174,18 @@ def _affine_of(path: Path, slices: Sequence[_Slice]) -> np.ndarray:
             "(gantry tilt); correct the tilt first."
         )
     affine[:3, 2] = step
+    _check_in_line(path, slices, affine)
     return affine
+
+
+def _check_in_line(path: Path, slices: Sequence[_Slice], affine: np.ndarray) -> None:
+    along = np.outer(np.arange(len(slices)), affine[:3, 2])
+    off_mm = np.linalg.norm(np.array([s.position for s in slices]) - affine[:3, 3] - along, axis=1)
+    if off_mm.max() > max(_TOLERANCE_MM, _TOLERANCE_OF_STEP * float(np.linalg.norm(affine[:3, 2]))):
+        odd = slices[int(off_mm.argmax())].file.path.name
+        raise MedganError(
+            f"series in {path}: slices must lie in one line, but the position of {odd} is {off_mm.max():.3g} mm off it."
+        )
 
 
 def _short(values: np.ndarray) -> str:

@@ -90,6 +90,8 @@ def find_series(path: Path) -> list[DicomFile]:
     folder = path if path.is_dir() else path.parent
     members = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     files = [DicomFile(member, header) for member in members if (header := _read_header(member)) is not None]
+    for file in files:
+        _check_whole(file)
     if not path.is_dir():
         files = _series_of(path, files)
     images = _without_localizers(path, _images(path, files))
@@ -137,6 +139,13 @@ def _check_inflated(path: Path, *, start: int) -> None:
                 )
 
 
+def _check_whole(file: DicomFile) -> None:
+    """Refuse an image whose header was cut off: without its Rows it would be taken for a report, and left out."""
+    sop_class = UID(file.text("SOPClassUID") or str(file.header.file_meta.get("MediaStorageSOPClassUID", "")))
+    if "Rows" not in file.header and (not sop_class or sop_class.name.endswith("Image Storage")):
+        raise MedganError(f"{file.path} is truncated: its DICOM header ends before the image; copy it again.")
+
+
 def _series_of(path: Path, files: Sequence[DicomFile]) -> list[DicomFile]:
     chosen = next((file for file in files if file.path == path), None)
     if chosen is None:
@@ -146,7 +155,7 @@ def _series_of(path: Path, files: Sequence[DicomFile]) -> list[DicomFile]:
 
 
 def _images(path: Path, files: Sequence[DicomFile]) -> list[DicomFile]:
-    with_pixels = [file for file in files if "Rows" in file.header or "PixelData" in file.header]
+    with_pixels = [file for file in files if "Rows" in file.header]
     images = [file for file in with_pixels if file.text("SOPClassUID") not in _DERIVED]
     if images:
         return images

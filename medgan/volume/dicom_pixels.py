@@ -1,11 +1,13 @@
 """The values of one DICOM slice: pixels checked, decoded and rescaled.
 
-Compressed frames are handed to SimpleITK (GDCM) as a bare copy that holds the image's size, its bits and the frame,
+Uncompressed and RLE pixels are decoded by pydicom (GDCM fills up a truncated RLE frame without a word). Frames of the
+JPEG family are handed to SimpleITK (GDCM) as a bare copy that holds the image's size, its bits and the frame,
 and nothing else: GDCM then neither rescales, nor inverts MONOCHROME1, nor parses elements a stranger wrote.
 """
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -106,7 +108,8 @@ def read_pixels(file: DicomFile) -> np.ndarray:
     slope, intercept = rescale_of(file)
     try:
         dataset = dcmread(file.path, force=True)
-        stored = _decode(dataset) if _syntax_of(file).is_encapsulated else pixel_array(dataset)
+        dataset.file_meta.TransferSyntaxUID = _syntax_of(file)  # a bare data set does not say
+        stored = _decode_jpeg(dataset) if _syntax_of(file) in _JPEG_FAMILY else _decode(dataset)
     except Exception as error:  # damaged bytes make pydicom and GDCM raise many kinds
         raise _undecodable(file) from error
     if stored.shape != (file.header.Rows, file.header.Columns):
@@ -121,27 +124,38 @@ def _syntax_of(file: DicomFile) -> UID:
 
 
 def _check_length(file: DicomFile, *, is_compressed: bool) -> None:
-    element = file.header.get_item(_PIXEL_DATA, keep_deferred=True)
+    element: Any = file.header.get_item(_PIXEL_DATA, keep_deferred=True)
     if element is None:
         raise MedganError(f"{file.path} has no pixel data, or they are cut off; copy it again.")
     if is_compressed:
         return
-    claimed = file.integer("Rows") * file.integer("Columns") * file.integer("BitsAllocated") // 8
+    row_bytes = file.integer("Columns") * file.integer("BitsAllocated") // 8
+    claimed = file.integer("Rows") * row_bytes
     if not isinstance(element, RawDataElement) or element.value is not None:  # short enough to be in memory already
         available = len(element.value)
     elif element.length == _UNDEFINED_LENGTH:
         available = 0
     else:
-        available = min(element.length, file.path.stat().st_size - element.value_tell)
-        claimed = max(claimed, element.length)
+        available = element.length
+        check_num_bytes(file.path, claimed=available, available=file.path.stat().st_size - element.value_tell)
     check_num_bytes(file.path, claimed=claimed, available=available)
+    if available >= claimed + max(row_bytes, 2):  # an odd length is padded by one byte
+        raise MedganError(
+            f"{file.path} has a damaged header: its size calls for {claimed:,} bytes of pixels, but it holds "
+            f"{available:,}; export it again."
+        )
 
 
 def _decode(dataset: Dataset) -> np.ndarray:
-    """Return the stored integers of the one compressed frame of a data set, axes (rows, columns)."""
+    is_rle = dataset.file_meta.get("TransferSyntaxUID") == RLELossless
+    decoded: np.ndarray = pixel_array(dataset, decoding_plugin="pydicom" if is_rle else "")
+    return decoded
+
+
+def _decode_jpeg(dataset: Dataset) -> np.ndarray:
+    """Return the stored integers of a data set's one frame, axes (rows, columns)."""
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in _JPEG_FAMILY and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+    if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ValueError("no end marker")  # libjpeg and CharLS would make up the rest
     with tempfile.TemporaryDirectory(prefix="medgan-") as folder:
         copy = Path(folder) / "slice.dcm"

@@ -38,8 +38,6 @@ def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
     except MedganError:
         raise
     except Exception as error:  # damaged bytes make Pillow's plugins raise many kinds
-        if isinstance(error, FileNotFoundError):
-            raise MedganError(f"{path} was not found.") from error
         raise MedganError(f"{path} is truncated, damaged or not an image of its kind; export it again.") from error
     return Volume(pixels.T[None, :, :, None], lps_to_ras(np.eye(4)))
 

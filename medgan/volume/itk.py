@@ -107,22 +107,17 @@ def _is_nrrd(path: Path) -> bool:
 def _header_of(path: Path) -> tuple[dict[str, str], int]:
     """Return the header's fields, names in lower case, and the byte where voxels may begin."""
     is_nrrd, fields = _is_nrrd(path), {}
-    try:
-        with path.open("rb") as file:
-            lines = 0
-            while line := file.readline(_MAX_HEADER_BYTES):
-                lines += 1
-                name, separator, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
-                if (lines == 1 and is_nrrd != line.startswith(b"NRRD")) or file.tell() > _MAX_HEADER_BYTES:
-                    break
-                if separator:
-                    fields[name.strip().lower()] = value.strip().lstrip("=").strip()
-                if not line.strip() or name.strip().lower() == "elementdatafile":
-                    return fields, file.tell()
-            if is_nrrd and "sizes" in fields:  # a detached header may end without an empty line
+    with path.open("rb") as file:
+        is_ours = file.read(4) == b"NRRD" if is_nrrd else True
+        while is_ours and file.tell() < _MAX_HEADER_BYTES and (line := file.readline(_MAX_HEADER_BYTES)):
+            name, separator, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
+            name = name.strip().lower()
+            if separator:
+                fields[name] = value.strip()
+            if name == "elementdatafile" or (is_nrrd and not line.strip()):
                 return fields, file.tell()
-    except OSError as error:
-        raise MedganError(f"{path} could not be read: {error.strerror or type(error).__name__}.") from error
+        if "sizes" in fields:  # a detached NRRD header may end without an empty line
+            return fields, file.tell()
     what = "an NRRD" if is_nrrd else "a MetaImage"
     raise MedganError(f"{path} is not {what} file, or its header is truncated; check what it is.")
 

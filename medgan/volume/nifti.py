@@ -61,8 +61,6 @@ def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
             stored = _read_voxels(path, stream, header, shape, dtype, is_compressed=is_compressed)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MedganError(f"{path} is truncated or corrupt ({_reason(error)}); copy or download it again.") from error
-    except OSError as error:
-        raise MedganError(f"{path} could not be read: {error.strerror or type(error).__name__}.") from error
     return volume_at(path, _scaled(path, header, stored)[None], affine)
 
 

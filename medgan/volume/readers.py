@@ -91,18 +91,27 @@ def read_label(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
 
 
 def _read(path: Path, *, max_voxels: int) -> Volume:
+    try:
+        return _reader_for(path)(path, max_voxels=max_voxels)
+    except OSError as error:
+        raise MedganError(f"{path} could not be read: {error.strerror or type(error).__name__}.") from error
+    except MemoryError as error:
+        raise MedganError(f"{path} does not fit in memory; crop it, or use a machine with more.") from error
+
+
+def _reader_for(path: Path) -> Reader:
     if not path.exists():
         raise MedganError(f"{path} does not exist; check the path.")
     if path.is_dir():
-        return dicom.read(path, max_voxels=max_voxels)
+        return dicom.read
     if not path.is_file():
         raise MedganError(f"{path} must be a file or a folder of DICOM slices; it is neither.")
     name = path.name.lower()
     suffix = max((s for s in READERS if name.endswith(s)), key=len, default=None)
     if suffix is not None:
-        return READERS[suffix](path, max_voxels=max_voxels)
+        return READERS[suffix]
     if not path.suffix or _has_dicom_preamble(path):
-        return dicom.read(path, max_voxels=max_voxels)
+        return dicom.read
     raise MedganError(
         f"{path} has an unsupported format: suffix {path.suffix!r} is not one of {', '.join(READERS)}, "
         "and it is not a DICOM file."
@@ -115,14 +124,13 @@ def _has_dicom_preamble(path: Path) -> bool:
 
 
 def _check_finite(path: str | Path, data: np.ndarray) -> None:
-    if data.dtype.kind != "f":
+    if data.dtype.kind != "f" or np.isfinite(data).all():
         return
     num_nan, num_inf = int(np.isnan(data).sum()), int(np.isinf(data).sum())
-    if num_nan or num_inf:
-        raise MedganError(
-            f"{path} must hold finite values, but {num_nan:,} voxels are NaN and {num_inf:,} are infinite "
-            "(or too large for float32); replace them by the value they stand for."
-        )
+    raise MedganError(
+        f"{path} must hold finite values, but {num_nan:,} voxels are NaN and {num_inf:,} are infinite "
+        "(or too large for float32); replace them by the value they stand for."
+    )
 
 
 def _examples(values: np.ndarray) -> str:

@@ -1,0 +1,169 @@
+"""Organs: names, values, colours, coded terms and mirror partners."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgan.errors import MedganError
+from medgan.labels import CodedTerm, LabelMap
+
+THORAX = {"left_lung": 1, "right_lung": 2, "heart": 3}
+
+
+def test_simplest_form_gives_names_values_and_classes() -> None:
+    labels = LabelMap.from_mapping(THORAX)
+    assert labels.names == ("left_lung", "right_lung", "heart")
+    assert labels.values == (1, 2, 3)
+    assert labels.num_classes == 4
+    assert labels.dtype is np.uint8
+
+
+def test_organs_are_ordered_by_value() -> None:
+    assert LabelMap.from_mapping({"heart": 9, "liver": 4}).names == ("liver", "heart")
+
+
+def test_left_and_right_become_mirror_partners_by_name() -> None:
+    labels = LabelMap.from_mapping({"Lung Left": 1, "heart": 2, "Lung Right": 7, "left_kidney": 8})
+    assert [organ.mirror for organ in labels.organs] == ["Lung Right", None, "Lung Left", None]
+    assert labels.mirrored_classes == (0, 3, 2, 1, 4)
+
+
+def test_partner_can_be_named() -> None:
+    labels = LabelMap.from_mapping({"pulmo_s": {"value": 1, "mirror": "pulmo_d"}, "pulmo_d": {"value": 2, "mirror": "pulmo_s"}})
+    assert labels.mirrored_classes == (0, 2, 1)
+
+
+def test_partner_must_exist_and_name_back() -> None:
+    with pytest.raises(MedganError, match="organ a: mirror partner 'b' is not one of the organs"):
+        LabelMap.from_mapping({"a": {"value": 1, "mirror": "b"}})
+    with pytest.raises(MedganError, match="organ a: its mirror partner b must name it back, but names None"):
+        LabelMap.from_mapping({"a": {"value": 1, "mirror": "b"}, "b": 2})
+    with pytest.raises(MedganError, match="organ a: mirror partner \\['b'\\] is not one of the organs"):
+        LabelMap.from_mapping({"a": {"value": 1, "mirror": ["b"]}, "b": 2})
+
+
+@pytest.mark.parametrize("value", [0, -1, 65536, 1.0, "1", True, None, [1]])
+def test_value_must_be_a_whole_number_that_a_label_can_hold(value: object) -> None:
+    with pytest.raises(MedganError, match="organ heart: value must be a whole number from 1 to 65535, found"):
+        LabelMap.from_mapping({"heart": value})
+
+
+@pytest.mark.parametrize("name", [3, "", " heart", "=cmd", "<b>", "a/b", None, True])
+def test_name_must_be_plain_text(name: object) -> None:
+    with pytest.raises(MedganError, match="organ name .* must be text of letters"):
+        LabelMap.from_mapping({name: 1})  # type: ignore[dict-item]
+
+
+def test_value_used_twice_is_refused() -> None:
+    with pytest.raises(MedganError, match="value 2 is used by heart, liver"):
+        LabelMap.from_mapping({"heart": 2, "liver": 2})
+
+
+@pytest.mark.parametrize("mapping", [{}, [], None, "heart"])
+def test_nothing_to_map_is_refused(mapping: object) -> None:
+    with pytest.raises(MedganError, match="must map organ names to values, as in 'heart: 3'; found"):
+        LabelMap.from_mapping(mapping)  # type: ignore[arg-type]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    mapping = {"a": 0, "b": {"value": 1, "colour": "red", "color": "red"}, "c": {"value": 2, "code": "x"}, "d": 2}
+    with pytest.raises(MedganError) as told:
+        LabelMap.from_mapping(mapping, where="labels.yaml")
+    message = str(told.value)
+    assert message.startswith("labels.yaml: 5 problems:\n")
+    for problem in (
+        "organ a: value must be",
+        "organ b: unknown key 'colour'; known are",
+        "organ b: color must be '#rrggbb' or three numbers from 0 to 255, found 'red'",
+        "organ c: code must have scheme, value and meaning, found 'x'",
+        "value 2 is used by c, d",
+    ):
+        assert f"  - {problem}" in message
+
+
+def test_message_does_not_grow_with_what_was_found() -> None:
+    with pytest.raises(MedganError) as told:
+        LabelMap.from_mapping({"heart": list(range(10000))})
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize("color", ["#FF8000", [255, 128, 0], (255, 128, 0)])
+def test_color_is_taken_as_hex_or_numbers(color: object) -> None:
+    assert LabelMap.from_mapping({"heart": {"value": 1, "color": color}}).organs[0].color == (255, 128, 0)
+
+
+@pytest.mark.parametrize("color", ["#FF80", [255, 128], [256, 0, 0], [1.0, 0, 0], [True, 0, 0]])
+def test_other_colors_are_refused(color: object) -> None:
+    with pytest.raises(MedganError, match="color must be"):
+        LabelMap.from_mapping({"heart": {"value": 1, "color": color}})
+
+
+def test_missing_colors_are_all_different() -> None:
+    organs = LabelMap.from_mapping({f"organ_{n}": n for n in range(1, 41)}).organs
+    assert len({organ.color for organ in organs}) == 40
+
+
+def test_code_is_kept() -> None:
+    code = {"scheme": "SCT", "value": 80891009, "meaning": "Heart"}
+    organ = LabelMap.from_mapping({"heart": {"value": 1, "code": code}}).organs[0]
+    assert organ.code == CodedTerm("SCT", "80891009", "Heart")
+
+
+def test_detailed_form_reads_back_unchanged(tmp_path: Path) -> None:
+    code = {"scheme": "SCT", "value": "80891009", "meaning": "Heart"}
+    labels = LabelMap.from_mapping({**THORAX, "heart": {"value": 300, "color": "#00ff00", "code": code}})
+    assert LabelMap.from_mapping(labels.to_mapping()) == labels
+    labels.to_yaml(tmp_path / "labels.yaml")
+    assert LabelMap.from_yaml(tmp_path / "labels.yaml") == labels
+
+
+def test_values_and_classes_translate_both_ways() -> None:
+    labels = LabelMap.from_mapping({"heart": 300, "left_lung": 5, "right_lung": 7})
+    values = np.array([[0, 5], [300, 7]], np.uint16)
+    classes = labels.to_classes(values, where="case_01")
+    assert classes.tolist() == [[0, 1], [3, 2]]
+    assert labels.to_values(classes).tolist() == values.tolist()
+    assert labels.to_values(classes).dtype == np.uint16
+
+
+def test_unknown_value_is_told_with_the_known_ones() -> None:
+    with pytest.raises(MedganError, match=r"case_01: label values \[4, 9\] are not in .*0 background, 1 left_lung"):
+        LabelMap.from_mapping(THORAX).to_classes(np.array([0, 9, 4, 1], np.uint8), where="case_01")
+
+
+def test_array_of_background_alone_stays_background() -> None:
+    assert not LabelMap.from_mapping(THORAX).to_classes(np.zeros((2, 2), np.uint8), where="x").any()
+
+
+def test_labels_file_in_its_simplest_form_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text("left_lung: 1\nright_lung: 2  # comment\nheart: {value: 3, color: '#ff0000'}\n")
+    labels = LabelMap.from_yaml(path)
+    assert labels.values == (1, 2, 3)
+    assert labels.organs[2].color == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("heart: 1\nheart: 2\n", r":2: key 'heart' stands here twice, first in line 1"),
+        ("a: &a [1]\nb: *a\n", "YAML aliases"),
+        ("heart: [\n", "is not valid YAML"),
+        ("heart: 2024-13-45\n", "is not valid YAML: month must be in 1..12"),
+        ("heart: !!python/object/apply:os.getcwd []\n", "is not valid YAML: could not determine a constructor"),
+        ("", "must map organ names to values"),
+        ("yes: 1\n", "organ name True must be text"),
+        ("[" * 600, "is not valid YAML"),
+    ],
+)
+def test_labels_file_with_a_fault_is_refused_by_name(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text(text)
+    with pytest.raises(MedganError, match=rf"^labels file .*labels\.yaml.*{found}"):
+        LabelMap.from_yaml(path)
+
+
+def test_missing_labels_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MedganError, match=r"labels file .*gone\.yaml: could not be read: No such file or directory"):
+        LabelMap.from_yaml(tmp_path / "gone.yaml")
