@@ -1,6 +1,7 @@
 """The command line: parse, call one function, exit code. 0 done, 1 some cases failed, 2 the user can fix it."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 def main() -> None:
     """Run the command line and exit."""
+    warnings.showwarning = _show_warning
     try:
         app(standalone_mode=True)
     except MedganError as error:
@@ -37,6 +39,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("medgan: interrupted; what was written is whole.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Print medgan's own warnings as one line; what libraries warn each other of is not for users."""
+    if category is UserWarning:
+        print(f"medgan: {message}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)

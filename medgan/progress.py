@@ -50,7 +50,7 @@ def _bar(name: str, console: object) -> Iterator[Advance]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
         task = progress.add_task(name, total=1.0, note="")
@@ -71,7 +71,7 @@ def _lines(name: str, console: object) -> Iterator[Advance]:
         if now - last >= _LINE_EVERY_S and share > 0.0:
             last = now
             left = (now - start) / share * (1.0 - share)
-            console.print(f"{name}: {share:.0%}, {_clock(left)} left  {note}", highlight=False)  # type: ignore[attr-defined]
+            console.print(f"{name}: {share:.0%}, {_clock(left)} left  {note}", highlight=False, markup=False)  # type: ignore[attr-defined]
 
     yield advance
     console.print(f"{name}: done in {_clock(time.monotonic() - start)}", highlight=False)  # type: ignore[attr-defined]

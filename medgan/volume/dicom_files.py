@@ -18,6 +18,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
     ParametricMapStorage,
     RTDoseStorage,
     SegmentationStorage,
@@ -103,9 +104,9 @@ def _read_header(path: Path) -> Dataset | None:
     """Return the header of a DICOM file, None for a file that is none and does not call itself one."""
     with path.open("rb") as file:
         head = file.read(144)
-    has_preamble = head[128:132] == b"DICM"
+    has_preamble, is_named_so = head[128:132] == b"DICM", path.suffix.lower() in _DICOM_SUFFIXES
     if not has_preamble and not (head[:2] in _BARE_STARTS and len(head) == 144):
-        if path.suffix.lower() in _DICOM_SUFFIXES:
+        if is_named_so:
             found = "is empty (0 bytes)" if not head else "is not DICOM"
             raise MedganError(f"{path} {found} though its name says so; copy it again, or move it away.")
         return None
@@ -115,10 +116,13 @@ def _read_header(path: Path) -> Dataset | None:
             is_deflated = has_preamble and _is_deflated(path)
             if is_deflated:
                 _check_inflated(path, start=144 + int.from_bytes(head[140:144], "little"))
-            return dcmread(path, defer_size=None if is_deflated else _DEFER_BYTES, force=not has_preamble)
+            header = dcmread(path, defer_size=None if is_deflated else _DEFER_BYTES, force=not has_preamble)
+            return header if has_preamble or is_named_so or "Rows" in header else None
     except MedganError:
         raise
     except Exception as error:  # damaged bytes make pydicom raise many kinds, some of which quote the header
+        if not (has_preamble or is_named_so):
+            return None
         raise MedganError(f"{path} is a damaged DICOM file: its header cannot be decoded; copy it again.") from error
 
 
@@ -141,8 +145,11 @@ def _check_inflated(path: Path, *, start: int) -> None:
 
 def _check_whole(file: DicomFile) -> None:
     """Refuse an image whose header was cut off: without its Rows it would be taken for a report, and left out."""
-    sop_class = UID(file.text("SOPClassUID") or str(file.header.file_meta.get("MediaStorageSOPClassUID", "")))
-    if "Rows" not in file.header and (not sop_class or sop_class.name.endswith("Image Storage")):
+    if "Rows" in file.header:
+        return
+    by_meta = UID(str(file.header.file_meta.get("MediaStorageSOPClassUID", "")))
+    is_image = any(uid.name.endswith("Image Storage") for uid in (by_meta, UID(file.text("SOPClassUID"))))
+    if is_image or ("SeriesInstanceUID" not in file.header and by_meta != MediaStorageDirectoryStorage):
         raise MedganError(f"{file.path} is truncated: its DICOM header ends before the image; copy it again.")
 
 
