@@ -1,6 +1,6 @@
 """Time medgan's scores against MONAI's metrics, on one pair of label volumes, in one run.
 
-Five organs on 256 x 256 x 160 voxels of (1, 1, 1.5) mm, with a good prediction (a few voxels off) and a bad one (shifted
+Five organs on 256 x 256 x 160 voxels of (1, 1, 1.5) mm; a good prediction (a few voxels off) and a bad one (shifted
 by over a centimetre). Both compute Dice, Hausdorff, HD95, ASSD and surface Dice at 2 mm. MONAI gets the one-hot tensors
 it needs before the clock starts, medgan starts from label values. MONAI's metrics are separate functions that each find
 the surfaces anew; that is how its users call them, and much of the difference. Runs alternate; the table holds medians,

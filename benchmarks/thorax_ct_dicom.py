@@ -12,15 +12,16 @@ import argparse
 import time
 from pathlib import Path
 
-import medgan
 import nibabel as nib
 import numpy as np
 import pydicom
 from experiment import PROJECT, SHARED_DATA
-from medgan.errors import MedganError
-from medgan.report.overlay import write_overlay
 from scipy import ndimage
 from skimage.segmentation import clear_border
+
+import medgan
+from medgan.errors import MedganError
+from medgan.report.overlay import write_overlay
 
 
 def series_folder(root: Path) -> Path:

@@ -417,7 +417,7 @@ def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm:
     prediction = read_label(pair.prediction) if pair.prediction else empty
     scores = score_case(reference, prediction, labels, case_id=pair.case_id, surface_tolerance_mm=surface_tolerance_mm)
     overlay = out / "overlays" / f"{pair.case_id}.png"
-    write_overlay(image or reference, prediction, labels, overlay, reference=reference)
+    write_overlay(image, prediction, labels, overlay, reference=reference)
     return scores
 
 

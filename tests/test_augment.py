@@ -121,8 +121,8 @@ def test_matrix_and_displacement_are_one_resampling() -> None:
 
 @pytest.mark.parametrize("depth", [1, 4, 5])
 def test_planar_augmentation_never_mixes_slices(depth: int) -> None:
-    # slices numbered 1 to 9 stay whole numbers, whatever is drawn, also where the patch is deeper than the volume
-    image = np.tile(np.arange(1.0, 10.0, dtype=np.float32), (1, 30, 30, 1))
+    # slices numbered 1 to 9 stay what they were, whatever is drawn
+    image = np.tile(np.arange(1.0, 10.0, dtype=np.float32), (1, 80, 80, 1))
     classes = image[0].astype(np.uint8)
     settings = ALL | {"intensity_probability": 0.0, "gamma_probability": 0.0, "noise_probability": 0.0}
     for seed in range(10):
@@ -130,7 +130,7 @@ def test_planar_augmentation_never_mixes_slices(depth: int) -> None:
         offsets = warp_grid(drawn, (8, 8, depth), (1.0, 1.0, 8.0))
         assert offsets is not None
         np.testing.assert_allclose(offsets[..., 2], np.broadcast_to(np.arange(depth) - (depth - 1) / 2, (8, 8, depth)))
-        centre = np.array([14.5, 14.5, 2 + (depth - 1) / 2])
+        centre = np.array([39.5, 39.5, 2 + (depth - 1) / 2])
         patch, labels = warp(image, classes, centre, offsets, fill=0)
         np.testing.assert_allclose(apply_intensity(patch, drawn)[0], labels, atol=1e-3)
         np.testing.assert_array_equal(labels, np.broadcast_to(np.arange(3, 3 + depth), (8, 8, depth)))

@@ -140,17 +140,22 @@ def test_small_volume_is_filled_with_its_lowest_intensity() -> None:
     assert not patch["classes"][:, 7:].any()
 
 
-@pytest.mark.parametrize(("shape", "spacing_mm"), [((20, 18, 1), (1.0, 1.0, 1.0)), ((20, 18, 3), (1.5, 1.5, 8.0))])
-def test_thin_volumes_keep_their_slices_apart(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> None:
-    case = training_case(shape=shape, spacing_mm=spacing_mm)
-    case.prepared.image[0] = np.arange(shape[2])
-    moving = PLAIN.model_copy(update={"affine_probability": 1.0, "elastic_probability": 1.0, "blur_probability": 1.0})
-    patches = dataset(case, augmentation=moving, size=(8, 8, shape[2] + shape[2] // 2))
+@pytest.mark.parametrize(("num_slices", "length"), [(1, 1), (3, 4), (5, 4), (6, 6)])
+def test_thick_slices_are_never_mixed(num_slices: int, length: int) -> None:
+    prepared = training_case(shape=(80, 80, num_slices), spacing_mm=(1.5, 1.5, 8.0)).prepared
+    prepared.image[0] = np.arange(num_slices)
+    classes = np.zeros((80, 80, num_slices), np.uint8)
+    classes[38:42, 38:42] = 1  # keeps the patches far from the border, where the fill is
+    changes = ("affine", "elastic", "blur", "low_resolution")
+    moving = PLAIN.model_copy(update={f"{name}_probability": 1.0 for name in changes})
+    patches = dataset(
+        TrainingCase("a", prepared, classes), augmentation=moving, size=(8, 8, length), foreground_fraction=1.0
+    )
     for n in range(6):
         image = patches[n]["image"][0]
-        inside = image[2:6, 2:6]
-        assert torch.allclose(inside, inside.round(), atol=1e-3)
-        assert torch.equal(inside[0, 0, : shape[2]].round(), torch.arange(shape[2]).float())
+        assert torch.allclose(image, image.round(), atol=1e-3)
+        steps = image.round()[..., 1:] - image.round()[..., :-1]
+        assert (steps[..., : num_slices - 1] == 1).all()
 
 
 def test_organ_voxels_are_remembered_per_class() -> None:

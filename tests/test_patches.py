@@ -55,7 +55,7 @@ def test_smaller_volume_is_centred_and_filled() -> None:
 
 
 def test_always_foreground_centres_on_an_organ_each_equally_often() -> None:
-    voxels = {1: np.array([[10, 11, 12]]), 3: np.argwhere(np.ones((20, 1, 1))) + (5, 9, 9)}
+    voxels = {1: np.array([[10, 11, 12]]), 3: np.argwhere(np.ones((20, 1, 1))) + np.array([5, 9, 9])}
     rng = np.random.default_rng(0)
     size = (5, 4, 3)
     near_first = 0

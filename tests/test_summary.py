@@ -116,7 +116,7 @@ def test_summary_is_read_back_as_written(tmp_path):
     assert document["not_evaluated"] == {"c": "case c: no file."}
     assert set(document["organs"]["heart"]["metrics"]) == set(METRICS)
     assert document["organs"]["heart"]["metrics"]["volume_error_percent"]["mean"] is None
-    assert set(document["versions"]) == {"medgan", "python", "numpy", "scipy", "SimpleITK"}
+    assert document["versions"]["numpy"] == np.__version__
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"organs": {"heart": {}}}', '{"organs": {}, "colour": 1}'])
@@ -146,7 +146,7 @@ def test_undefined_is_an_empty_cell(tmp_path):
     assert row["dice"] == "0.9"
 
 
-@pytest.mark.parametrize("case_id", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'quoted", "'=1+1", "=a,\"b"])
+@pytest.mark.parametrize("case_id", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'quoted", "'=1+1", '=a,"b'])
 def test_no_text_cell_starts_like_a_formula(tmp_path, case_id):
     write_scores_csv([score(case_id)], tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as file:

@@ -1,10 +1,8 @@
 """Scores of many cases as a table (scores.csv) and summarised per organ and metric (summary.json)."""
 
 import csv
-import importlib.metadata
 import json
 import math
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,21 +12,15 @@ from typing import Any
 
 import numpy as np
 
-import medgan
 from medgan.errors import MedganError, raise_all
 from medgan.evaluation.scores import METRICS, Score
 from medgan.evaluation.surface import BOUNDARY_VOXELS
 from medgan.files import write_json, write_text
+from medgan.provenance import package_versions
 
 NUM_RESAMPLES = 2000
 _COLUMNS = tuple(f.name for f in fields(Score))
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of what computes metrics."""
-    packages = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "SimpleITK")}
-    return {"medgan": medgan.__version__, "python": platform.python_version(), **packages}
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ class Summary:
     surface_tolerance_mm: float
     surface_definition: str = BOUNDARY_VOXELS
     interval: str = f"95% percentile bootstrap of the mean over cases, {NUM_RESAMPLES} resamples"
-    versions: Mapping[str, str] = field(default_factory=software_versions)
+    versions: Mapping[str, str] = field(default_factory=package_versions)
     not_evaluated: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 

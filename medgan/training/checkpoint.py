@@ -1,26 +1,28 @@
 """Models and training states on disk. Nothing here needs pickle: safetensors for models, weights-only for states."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from medgan.errors import MedganError
 from medgan.files import atomic_path
 
 STATE_VERSION = 1
+_MAGIC = b"medgan training state\n"  # followed by the SHA-256 of the rest: torch.load takes flipped bits for weights
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
     """Write a network's weights as safetensors, atomically, with a digest of their content that loading checks."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "medgan", "sha256": _digest(tensors)})
+        temporary.write_bytes(save(tensors, metadata={"format": "medgan", "sha256": _digest(tensors)}))
 
 
 def load_weights(network: nn.Module, path: str | Path) -> str:
@@ -49,9 +51,13 @@ def load_weights(network: nn.Module, path: str | Path) -> str:
 
 
 def save_state(state: dict[str, Any], path: str | Path) -> None:
-    """Write a training state (nested dicts and lists of tensors, numbers and texts), atomically."""
-    with atomic_path(path) as temporary:
-        torch.save({"version": STATE_VERSION, **state}, temporary)
+    """Write a training state (nested dicts and lists of tensors, numbers and texts), atomically, with a digest."""
+    buffer = io.BytesIO()
+    torch.save({"version": STATE_VERSION, **state}, buffer)
+    content = buffer.getbuffer()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(_MAGIC + hashlib.sha256(content).digest())
+        file.write(content)
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -64,8 +70,19 @@ def load_state(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise MedganError(f"{path} does not exist, so there is no training to resume; train without --resume.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a damaged file; all of it means the same to a user
+        raw = path.read_bytes()
+    except OSError as error:
+        raise MedganError(f"training state {path} could not be read: {error.strerror or error}.") from error
+    start = len(_MAGIC) + hashlib.sha256().digest_size
+    content = raw[start:]
+    if raw[:start] != _MAGIC + hashlib.sha256(content).digest():
+        raise MedganError(
+            f"training state {path} is damaged: its content does not match its own digest; copy it again, or train "
+            "into a new folder."
+        )
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on what is no state; all of it means the same to a user
         raise MedganError(f"training state {path} is damaged: {str(error).splitlines()[0]:.120}.") from error
     if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
         found = state.get("version") if isinstance(state, dict) else type(state).__name__
@@ -81,7 +98,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MedganError(f"{path} could not be read as JSON: {error}.") from error
     if not isinstance(value, dict):
         raise MedganError(f"{path} must hold a JSON object, found {type(value).__name__}.")

@@ -1,6 +1,7 @@
 """The course of a training, as lines of JSON and, where TensorBoard is installed, as its events."""
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -8,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from medgan.errors import MedganError
+from medgan.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -24,12 +26,11 @@ class Recorder:
     def __init__(self, folder: Path, *, first_step: int, use_tensorboard: bool) -> None:
         path = folder / METRICS_FILE
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = _lines_until(path, first_step)
-            self._lines = path.open("w", encoding="utf-8")
+            write_text(path, "".join(_lines_until(path, first_step)))
+            self._lines = path.open("a", encoding="utf-8")
         except OSError as error:
             raise MedganError(f"{path} could not be written: {error.strerror}.") from error
-        self._lines.writelines(kept)
+        self._path = path
         self._events = _summary_writer(folder / "logs", first_step) if use_tensorboard else None
 
     def __enter__(self) -> Self:
@@ -44,8 +45,12 @@ class Recorder:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record named numbers of a step."""
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        try:
+            self._lines.write(json.dumps({"step": step, **line}) + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise MedganError(f"{self._path} could not be written: {error.strerror}.") from error
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
@@ -72,8 +77,16 @@ def _to_grey(slice_ij: torch.Tensor) -> torch.Tensor:
 def _lines_until(path: Path, step: int) -> list[str]:
     if step == 0 or not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    kept = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            continue  # torn by a crash
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise MedganError(f"{path}:{number}: must be a JSON object with its step; remove the line.") from error
+    return kept
 
 
 def _summary_writer(folder: Path, first_step: int) -> Any:
@@ -81,4 +94,4 @@ def _summary_writer(folder: Path, first_step: int) -> Any:
         from torch.utils.tensorboard.writer import SummaryWriter  # noqa: PLC0415  an optional extra
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=first_step or None)
+    return SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)  # hides this step and later

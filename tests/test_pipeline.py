@@ -1,0 +1,260 @@
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from phantoms import box_volume
+from safetensors.numpy import load_file
+from tiny import write_box_cohort, write_picture_cohort
+
+import medgan
+from medgan.errors import MedganError
+from medgan.files import sha256_of
+from medgan.manifest.read import read_manifest
+from medgan.pipeline import check
+from medgan.progress import Advance, Stage
+from medgan.provenance import data_sha256
+from medgan.volume.readers import read_label, read_volume
+from medgan.volume.volume import same_grid
+from medgan.volume.writers import write_volume
+
+COLUMNS = "case_id organ dice iou hausdorff_mm hd95_mm assd_mm surface_dice reference_ml prediction_ml".split()
+MODEL_FILES = {
+    "config.yaml",
+    "labels.yaml",
+    "training.json",
+    "generator.safetensors",
+    "generator_last.safetensors",
+    "discriminator.safetensors",
+    "state.pt",
+    "metrics.jsonl",
+}
+
+
+def weights_ndim(path: Path) -> set[int]:
+    """Return how many dimensions the convolution kernels of a weights file have: 4 in 2D, 5 in 3D."""
+    return {weight.ndim for weight in load_file(path).values()} - {0, 1}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def interrupting_at(note: str) -> Stage:
+    """Return a stage at which the user interrupts when `note` is shown."""
+
+    @contextmanager
+    def stage(name: str) -> Iterator[Advance]:
+        def advance(share: float, shown: str = "") -> None:
+            if shown == note:
+                raise KeyboardInterrupt
+
+        yield advance
+
+    return stage
+
+
+def test_training_leaves_a_model_folder(tiny_model):
+    assert {path.name for path in tiny_model.model.iterdir()} == MODEL_FILES
+
+
+def test_training_record_says_what_the_model_came_from(tiny_model):
+    record = json.loads((tiny_model.model / "training.json").read_text())
+    trained_on = [case for case in read_manifest(tiny_model.manifest) if case.split != "test"]
+    assert record["data_sha256"] == data_sha256(trained_on)
+    assert record["config_sha256"] == sha256_of(tiny_model.model / "config.yaml")
+    assert record["cases"] == {"train": 2, "val": 1, "test": 1}
+    assert record["seed"] == 0
+    assert record["num_channels"] == 1
+    assert record["device"].startswith("cpu")
+    assert record["versions"]["medgan"] == medgan.__version__
+    assert {"python", "torch", "monai", "nibabel", "numpy"} <= set(record["versions"])
+    assert "git_revision" in record
+    assert record["result"]["step"] == 2
+
+
+def test_every_step_is_recorded_with_both_sides_of_the_game(tiny_model):
+    lines = [json.loads(line) for line in (tiny_model.model / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "supervised_loss" in line]
+    assert steps == [1, 2]
+    assert all({"discriminator_loss", "adversarial_loss"} <= set(line) for line in lines if "supervised_loss" in line)
+    assert [line["step"] for line in lines if "validation_dice" in line] == [1, 2]
+
+
+def test_model_travels_with_its_own_labels_and_its_plan(tiny_model):
+    config = medgan.load_config(tiny_model.model / "config.yaml")
+    assert config.data.labels == tiny_model.model / "labels.yaml"
+    assert config.generator.strides == ((2, 2, 1), (2, 2, 2))
+
+
+def test_prediction_lies_on_the_grid_of_its_image(tiny_model, tmp_path):
+    outcome = medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path, split="test", device="cpu")
+    assert (outcome.done, outcome.failed) == (("case_d",), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"case_d.nii.gz", "case_d.json"}
+    prediction = read_label(tmp_path / "case_d.nii.gz")
+    assert same_grid(prediction, read_volume(tiny_model.image("case_d")))
+    assert set(prediction.data.ravel().tolist()) <= {0, 1, 2, 3}
+
+
+def test_prediction_record_names_model_image_and_organs(tiny_model, tmp_path):
+    medgan.predict(tiny_model.model, [tiny_model.image("case_d")], tmp_path, device="cpu")
+    record = json.loads((tmp_path / "case_d.json").read_text())
+    assert record["case_id"] == "case_d"
+    assert record["image_sha256"] == [sha256_of(tiny_model.image("case_d"))]
+    assert record["model_sha256"] == medgan.Predictor(tiny_model.model, device="cpu").weights_sha256
+    assert {name: organ["value"] for name, organ in record["labels"].items()} == {
+        "left_box": 1,
+        "right_box": 2,
+        "top_box": 3,
+    }
+    prediction = read_label(tmp_path / "case_d.nii.gz")
+    assert record["volumes_ml"]["top_box"] == pytest.approx((prediction.data == 3).sum() * 1.5 * 2 * 3 / 1000, abs=1e-3)
+
+
+def test_unreadable_input_does_not_stop_the_others(tiny_model, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(tiny_model.image("case_d"), tmp_path / "in" / "good.nii.gz")
+    (tmp_path / "in" / "broken.nii.gz").write_bytes(b"not a NIfTI")
+    outcome = medgan.predict(tiny_model.model, [tmp_path / "in"], tmp_path / "out", device="cpu")
+    assert outcome.done == ("good",)
+    assert set(outcome.failed) == {"broken"}
+    assert "broken.nii.gz" in outcome.failed["broken"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.nii.gz", "good.json"}
+
+
+def test_what_training_fixed_cannot_be_changed_at_prediction(tiny_model, tmp_path):
+    with pytest.raises(MedganError, match="only the sections inference and outputs may change"):
+        medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path, overrides=["patch.size=[8,8,8]"])
+
+
+def test_evaluation_leaves_scores_summary_report_and_overlays(tiny_model, tmp_path):
+    medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path / "predictions", split="test", device="cpu")
+    outcome = medgan.evaluate(tiny_model.manifest, tmp_path / "predictions", tmp_path / "evaluation", split="test")
+    assert outcome.done == ("case_d",)
+    assert {"scores.csv", "summary.json", "report.html"} <= {path.name for path in outcome.folder.iterdir()}
+    rows = rows_of(outcome.folder / "scores.csv")
+    assert list(rows[0])[: len(COLUMNS)] == COLUMNS
+    assert [(row["case_id"], row["organ"]) for row in rows] == [
+        ("case_d", "left_box"),
+        ("case_d", "right_box"),
+        ("case_d", "top_box"),
+    ]
+
+
+def test_reference_compared_with_itself_is_perfect(tiny_model, tmp_path):
+    references = tiny_model.label("case_d").parent
+    medgan.evaluate(references, references, tmp_path)
+    for row in rows_of(tmp_path / "scores.csv"):
+        assert float(row["dice"]) == float(row["surface_dice"]) == 1.0
+        assert float(row["hausdorff_mm"]) == float(row["assd_mm"]) == 0.0
+        assert row["reference_ml"] == row["prediction_ml"]
+
+
+def test_missing_prediction_counts_as_missed(tiny_model, tmp_path):
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    shutil.copy(tiny_model.label("case_d"), predictions)
+    outcome = medgan.evaluate(tiny_model.manifest, predictions, tmp_path / "evaluation")
+    assert len(outcome.done) == 4
+    dices = {(row["case_id"], row["organ"]): float(row["dice"]) for row in rows_of(outcome.folder / "scores.csv")}
+    assert dices["case_a", "label_1"] == dices["case_b", "label_3"] == 0.0
+    assert dices["case_d", "label_1"] == 1.0
+    organ = json.loads((outcome.folder / "summary.json").read_text())["organs"]["label_1"]
+    assert organ["num_missed"] == 3
+    assert organ["metrics"]["dice"]["mean"] == pytest.approx(0.25)
+
+
+def test_manifest_with_several_problems_lists_them_before_training(tmp_path):
+    config = write_box_cohort(tmp_path / "cohort")
+    (tmp_path / "cohort" / "images" / "case_a.nii.gz").unlink()
+    manifest = tmp_path / "cohort" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",val,", ",valid,"))
+    with pytest.raises(MedganError, match="2 problems") as caught:
+        medgan.train(config, tmp_path / "model")
+    assert "case_a.nii.gz: No such file" in str(caught.value)
+    assert "found 'valid'" in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_all_unusable_volumes_are_listed_before_training(tmp_path):
+    config = write_box_cohort(tmp_path / "cohort")
+    images, labels = tmp_path / "cohort" / "images", tmp_path / "cohort" / "labels"
+    (images / "case_b.nii.gz").write_bytes(b"not a NIfTI")
+    write_volume(box_volume((9, 8, 5), labels=True), labels / "case_c.nii.gz")
+    with pytest.raises(MedganError, match="2 problems") as caught:
+        medgan.train(config, tmp_path / "model")
+    assert "case_b.nii.gz" in str(caught.value)
+    assert "case case_c: label and image must be on one grid" in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_check_names_the_cases_that_are_not_usable(tmp_path):
+    config = write_box_cohort(tmp_path)
+    (tmp_path / "images" / "case_b.nii.gz").write_bytes(b"not a NIfTI")
+    (tmp_path / "labels.yaml").write_text("left_box: 1\nright_box: 2\n")
+    by_manifest = check(tmp_path / "manifest.csv")
+    assert (by_manifest.done, set(by_manifest.failed)) == (("case_a", "case_c", "case_d"), {"case_b"})
+    by_config = check(config)
+    assert by_config.done == ()
+    assert "label values [3] are not in the label map" in by_config.failed["case_a"]
+
+
+def test_training_into_an_existing_model_is_refused(tiny_model):
+    before = sha256_of(tiny_model.model)
+    with pytest.raises(MedganError, match="holds a training already; use --resume"):
+        medgan.train(tiny_model.config, tiny_model.model)
+    assert sha256_of(tiny_model.model) == before
+
+
+def test_resume_equals_never_having_stopped(tiny_model, tmp_path):
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        medgan.train(tiny_model.config, stopped, stage=interrupting_at("step 2"))
+    assert not (stopped / "generator_last.safetensors").exists()
+    medgan.train(tiny_model.config, stopped, resume=True)
+    for name in ("generator.safetensors", "generator_last.safetensors", "discriminator.safetensors"):
+        assert sha256_of(stopped / name) == sha256_of(tiny_model.model / name), name
+
+
+def test_resume_with_other_settings_is_refused(tiny_model, tmp_path):
+    model = shutil.copytree(tiny_model.model, tmp_path / "model")
+    with pytest.raises(MedganError, match="was written with other data or settings"):
+        medgan.train(tiny_model.config, model, overrides=["training.learning_rate=0.5"], resume=True)
+
+
+def test_training_without_adversary_has_no_discriminator(tmp_path):
+    config = write_box_cohort(tmp_path / "cohort")
+    model = medgan.train(config, tmp_path / "model", overrides=["adversary.enabled=false"])
+    assert not (model / "discriminator.safetensors").exists()
+    lines = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "supervised_loss"} == set(lines[0])
+    assert medgan.Predictor(model, device="cpu").config.adversary.enabled is False
+
+
+def test_2d_generator_faces_a_volumetric_discriminator(tiny_model, tmp_path):
+    model = medgan.train(tiny_model.config, tmp_path, overrides=["generator.spatial_dims=2"])
+    assert weights_ndim(model / "generator.safetensors") == {4}
+    assert weights_ndim(model / "discriminator.safetensors") == {5}
+    labels = medgan.Predictor(model, device="cpu").predict(read_volume(tiny_model.image("case_d")))
+    assert labels.shape == (21, 16, 10)
+
+
+def test_pictures_train_a_2d_generator_against_a_2d_discriminator(tmp_path):
+    config = write_picture_cohort(tmp_path / "cohort")
+    model = medgan.train(config, tmp_path / "model", overrides=["generator.spatial_dims=2"])
+    assert weights_ndim(model / "generator.safetensors") == weights_ndim(model / "discriminator.safetensors") == {4}
+    images = tmp_path / "cohort" / "images"
+    outcome = medgan.predict(model, [images / "case_d.png"], tmp_path / "predictions", device="cpu")
+    prediction = read_label(outcome.folder / "case_d.nii.gz")
+    assert prediction.shape == (24, 23, 1)
+    assert set(prediction.data.ravel().tolist()) <= {0, 255}
+
+
+def test_pictures_are_refused_by_a_3d_generator(tmp_path):
+    config = write_picture_cohort(tmp_path / "cohort")
+    with pytest.raises(MedganError, match="use spatial_dims 2"):
+        medgan.train(config, tmp_path / "model")
