@@ -159,7 +159,9 @@ class LabelMap:
 def _organ_from(name: object, detail: object, names: list[str], index: int, problems: list[str]) -> Organ | None:
     if isinstance(detail, Mapping):
         problems += [
-            f"organ {name}: unknown key {key!r}; known are {', '.join(_DETAILS)}." for key in detail if key not in _DETAILS
+            f"organ {name}: unknown key {key!r}; known are {', '.join(_DETAILS)}."
+            for key in detail
+            if key not in _DETAILS
         ]
         value, color, code, mirror = (detail.get(key) for key in _DETAILS)
     else:

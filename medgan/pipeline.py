@@ -4,27 +4,24 @@ Each job imports the rooms it walks through when it is called, so that a command
 """
 
 import itertools
-import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from medgan.config import Config, load_config
 from medgan.errors import MedganError, raise_all
-from medgan.files import write_json, write_text
 from medgan.labels import LabelMap
 from medgan.manifest.case import Case
 from medgan.progress import Advance, Stage, silent
-from medgan.provenance import data_sha256, git_revision, package_versions, text_sha256
+from medgan.provenance import git_revision, package_versions
+
+AnyCase = TypeVar("AnyCase", "Case", "Pair")
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from medgan.evaluation.scores import Score
     from medgan.inference.predictor import Predictor
     from medgan.manifest.inputs import Pair
@@ -84,6 +81,7 @@ def train(
     Example:
         >>> model = medgan.train("configs/debug.yaml", "runs/debug")  # doctest: +SKIP
     """
+    from medgan.experiment import run_experiment
     from medgan.manifest.read import read_manifest
     from medgan.training.loop import STATE_FILE
 
@@ -93,6 +91,7 @@ def train(
     if not resume and (folder / STATE_FILE).exists():
         raise MedganError(f"model folder {folder}: holds a training already; use --resume, or another folder.")
     labels = LabelMap.from_yaml(config.data.labels)
+    _check_settings(config, labels)
     data = config.data
     cases = read_manifest(data.manifest, val_fraction=data.val_fraction, seed=config.training.seed, root=data.root)
     chosen = {split: [c for c in cases if c.split == split and c.label] for split in ("train", "val")}
@@ -101,7 +100,7 @@ def train(
     with stage("load") as advance:
         loaded = _load_cases(chosen["train"] + chosen["val"], config, labels, advance=advance)
     num_train = len(chosen["train"])
-    return _train_on(
+    return run_experiment(
         loaded[:num_train], loaded[num_train:], config, labels, folder=folder, cases=cases, resume=resume, stage=stage
     )
 
@@ -139,18 +138,8 @@ def predict(
 
     cases = find_inputs([Path(path) for path in inputs], split=split, root=root)
     predictor = model if isinstance(model, Predictor) else Predictor(model, device=device, overrides=tuple(overrides))
-    done: list[str] = []
-    failed: dict[str, str] = {}
     with stage("predict") as advance:
-        for number, case in enumerate(cases):
-            advance(number / len(cases), case.case_id)
-            try:
-                _predict_case(case, predictor, Path(out))
-                done.append(case.case_id)
-            except MedganError as error:
-                failed[case.case_id] = str(error)
-        advance(1.0, "")
-    return Outcome(Path(out), tuple(done), failed)
+        return _for_each(cases, lambda case: _predict_case(case, predictor, Path(out)), Path(out), advance=advance)
 
 
 def evaluate(
@@ -192,25 +181,26 @@ def evaluate(
 
     pairs = pair_cases(Path(reference), Path(prediction), split=split, root=root)
     organs = _organs_of(labels, [pair.prediction for pair in pairs if pair.prediction], [p.reference for p in pairs])
+    folder = Path(out)
     scores: list[Score] = []
-    done: list[str] = []
-    failed: dict[str, str] = {}
     with stage("evaluate") as advance:
-        for number, pair in enumerate(pairs):
-            advance(number / len(pairs), pair.case_id)
-            try:
-                scores += _compare(pair, organs, Path(out), surface_tolerance_mm=surface_tolerance_mm)
-                done.append(pair.case_id)
-            except MedganError as error:
-                failed[pair.case_id] = str(error)
-        advance(1.0, "")
-    raise_all(list(failed.values()) if not done else [], where=f"{reference} against {prediction}")
-    write_scores_csv(scores, Path(out) / "scores.csv")
-    settings = {"split": split, "git_revision": git_revision()}
-    summary = summarise(scores, surface_tolerance_mm=surface_tolerance_mm, not_evaluated=failed, settings=settings)
-    write_summary(summary, Path(out) / "summary.json")
-    write_report(Path(out))
-    return Outcome(Path(out), tuple(done), failed)
+        outcome = _for_each(
+            pairs,
+            lambda pair: scores.extend(_compare(pair, organs, folder, surface_tolerance_mm=surface_tolerance_mm)),
+            folder,
+            advance=advance,
+        )
+    raise_all([] if outcome.done else list(outcome.failed.values()), where=f"{reference} against {prediction}")
+    write_scores_csv(scores, folder / "scores.csv")
+    summary = summarise(
+        scores,
+        surface_tolerance_mm=surface_tolerance_mm,
+        not_evaluated=outcome.failed,
+        settings={"split": split, "git_revision": git_revision()},
+    )
+    write_summary(summary, folder / "summary.json")
+    write_report(folder)
+    return outcome
 
 
 def check(path: str | Path, *, root: str | Path | None = None, stage: Stage = silent) -> Outcome:
@@ -227,7 +217,6 @@ def check(path: str | Path, *, root: str | Path | None = None, stage: Stage = si
         MedganError: if config, labels file or manifest itself is not usable.
     """
     from medgan.manifest.read import read_manifest
-    from medgan.networks.plan import plan_generator
     from medgan.preprocessing.load import check_case
 
     path = Path(path)
@@ -235,22 +224,40 @@ def check(path: str | Path, *, root: str | Path | None = None, stage: Stage = si
     if path.suffix.lower() in (".yaml", ".yml"):
         config = load_config(path)
         labels = LabelMap.from_yaml(config.data.labels)
-        plan_generator(config.generator, config.patch.size, config.preprocessing.spacing_mm or (1.0, 1.0, 1.0))
+        _check_settings(config, labels)
         cases = read_manifest(config.data.manifest, root=root or config.data.root)
     else:
         cases = read_manifest(path, root=root)
+    with stage("check") as advance:
+        return _for_each(cases, lambda case: check_case(case, labels), path.parent, advance=advance)
+
+
+def _for_each(
+    cases: "Sequence[AnyCase]", act: "Callable[[AnyCase], None]", folder: Path, *, advance: Advance
+) -> Outcome:
+    """Do something to every case; one that fails is kept with its reason and does not stop the others."""
     done: list[str] = []
     failed: dict[str, str] = {}
-    with stage("check") as advance:
-        for number, case in enumerate(cases):
-            advance(number / len(cases), case.case_id)
-            try:
-                check_case(case, labels)
-                done.append(case.case_id)
-            except MedganError as error:
-                failed[case.case_id] = str(error)
-        advance(1.0, "")
-    return Outcome(path.parent, tuple(done), failed)
+    for number, case in enumerate(cases):
+        advance(number / len(cases), case.case_id)
+        try:
+            act(case)
+            done.append(case.case_id)
+        except MedganError as error:
+            failed[case.case_id] = str(error)
+    advance(1.0)
+    return Outcome(folder, tuple(done), failed)
+
+
+def _check_settings(config: Config, labels: LabelMap) -> None:
+    """Raise `MedganError` for settings that cannot work together, before any volume is read."""
+    from medgan.device import pick_device, pick_dtype
+    from medgan.networks.plan import plan_generator
+    from medgan.outputs.components import check_organs
+
+    plan_generator(config.generator, config.patch.size, config.preprocessing.spacing_mm or (1.0, 1.0, 1.0))
+    pick_dtype(pick_device(config.training.device), config.training.precision)
+    check_organs(config.outputs.largest_component, labels)
 
 
 def _load_cases(cases: Sequence[Case], config: Config, labels: LabelMap, *, advance: Advance) -> "list[TrainingCase]":
@@ -258,110 +265,17 @@ def _load_cases(cases: Sequence[Case], config: Config, labels: LabelMap, *, adva
     from medgan.preprocessing.load import load_training_case
 
     loaded: list[TrainingCase] = []
-    problems: list[str] = []
-    for number, case in enumerate(cases):
-        advance(number / len(cases), case.case_id)
-        try:
-            loaded.append(load_training_case(case, config.preprocessing, labels))
-        except MedganError as error:
-            problems.append(str(error))
-    advance(1.0, "")
-    raise_all(problems, where=f"manifest {config.data.manifest}")
+    outcome = _for_each(
+        cases,
+        lambda case: loaded.append(load_training_case(case, config.preprocessing, labels)),
+        config.data.manifest,
+        advance=advance,
+    )
+    raise_all(list(outcome.failed.values()), where=f"manifest {config.data.manifest}")
     counts = {case.prepared.image.shape[0] for case in loaded}
     if len(counts) > 1:
         raise MedganError(f"manifest {config.data.manifest}: cases differ in their number of channels, {counts}.")
     return loaded
-
-
-def _train_on(
-    train_cases: "list[TrainingCase]",
-    val_cases: "list[TrainingCase]",
-    config: Config,
-    labels: LabelMap,
-    *,
-    folder: Path,
-    cases: Sequence[Case],
-    resume: bool,
-    stage: Stage,
-) -> Path:
-    """Plan and build the networks, train them, and leave a model folder with its record."""
-    from medgan.device import describe_device, pick_device, seed_everything
-    from medgan.networks.plan import plan_generator
-    from medgan.networks.registry import build_discriminator, build_generator
-    from medgan.preprocessing.dataset import PatchDataset, median_spacing
-    from medgan.training.adversary import Adversary
-    from medgan.training.loop import fit
-
-    num_channels = train_cases[0].prepared.image.shape[0]
-    planned = plan_generator(config.generator, config.patch.size, median_spacing(train_cases))
-    config = config.model_copy(update={"generator": planned})
-    seed_everything(config.training.seed)  # the generator first, so that it starts alike without an adversary
-    generator = build_generator(planned, in_channels=num_channels, num_classes=labels.num_classes)
-    adversary = None
-    if config.adversary.enabled:
-        discriminator = build_discriminator(
-            config.adversary,
-            planned,
-            in_channels=num_channels,
-            num_classes=labels.num_classes,
-            is_planar=config.patch.size[2] == 1,
-        )
-        adversary = Adversary(discriminator, config.adversary)
-    patches = PatchDataset(
-        train_cases,
-        size=config.patch.size,
-        num_patches=config.training.max_steps * config.training.batch_size,
-        augmentation=config.augmentation,
-        foreground_fraction=config.patch.foreground_fraction,
-        mirrored_classes=labels.mirrored_classes,
-        seed=config.training.seed,
-    )
-    portable = _portable(config, folder)
-    record: dict[str, object] = {
-        "num_channels": num_channels,
-        "cases": {split: sum(c.split == split for c in cases) for split in ("train", "val", "test")},
-        "seed": config.training.seed,
-        "data_sha256": data_sha256(case for case in cases if case.split in ("train", "val")),
-        "config_sha256": text_sha256(portable.to_yaml()),
-        "git_revision": git_revision(),
-        "versions": package_versions(),
-        "device": describe_device(pick_device(config.training.device)),
-    }
-    write_text(folder / "config.yaml", portable.to_yaml())
-    labels.to_yaml(folder / "labels.yaml")
-    write_json(folder / "training.json", record)
-    with stage("train") as advance:
-        result = fit(
-            generator,
-            adversary,
-            patches,
-            config=config.training,
-            folder=folder,
-            fingerprint=_fingerprint(config, labels, str(record["data_sha256"])),
-            validate=_validation(val_cases, config, labels) if val_cases else None,
-            resume=resume,
-            on_step=lambda step, progress: advance(progress, f"step {step}"),
-        )
-    write_json(folder / "training.json", {**record, "result": result.as_dict()})
-    return folder
-
-
-def _validation(cases: "list[TrainingCase]", config: Config, labels: LabelMap) -> "Callable[[nn.Module], float]":
-    """Return what scores a generator: mean Dice over cases and organs, by sliding window over whole cases."""
-    from medgan.evaluation.overlap import count_overlaps
-    from medgan.inference.predictor import build_engine, predict_scores
-
-    def mean_dice(generator: "nn.Module") -> float:
-        engine = build_engine(generator, config.inference, labels, device=config.training.device)
-        values = range(1, labels.num_classes)
-        dices: list[float] = []
-        for case in cases:
-            scores = predict_scores(case.prepared, engine, window=config.patch.size, config=config.inference)
-            overlaps = count_overlaps(case.classes, scores.argmax(axis=0), values=values)
-            dices += [overlap.dice for overlap in overlaps if not math.isnan(overlap.dice)]
-        return sum(dices) / len(dices) if dices else math.nan
-
-    return mean_dice
 
 
 def _predict_case(case: Case, predictor: "Predictor", out: Path) -> None:
@@ -419,26 +333,3 @@ def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm:
     overlay = out / "overlays" / f"{pair.case_id}.png"
     write_overlay(image, prediction, labels, overlay, reference=reference)
     return scores
-
-
-def _portable(config: Config, folder: Path) -> Config:
-    """Return the config as it travels with the model: with the labels file of its own folder."""
-    data = config.data.model_copy(
-        update={
-            "manifest": config.data.manifest.resolve(),
-            "labels": Path("labels.yaml"),
-            "root": config.data.root.resolve() if config.data.root else None,
-        }
-    )
-    return config.model_copy(update={"data": data})
-
-
-def _fingerprint(config: Config, labels: LabelMap, data_hash: str) -> str:
-    """Return what a resumed training must share with the one that stopped: all but where it runs and writes."""
-    training = config.training.model_dump(
-        mode="json", exclude={"device", "precision", "num_workers", "tensorboard", "checkpoint_every"}
-    )
-    sections = config.model_dump(
-        mode="json", include={"preprocessing", "patch", "augmentation", "generator", "adversary"}
-    )
-    return text_sha256(json.dumps([sections, training, labels.to_mapping(), data_hash], sort_keys=True))

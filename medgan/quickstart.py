@@ -14,7 +14,7 @@ _SETTINGS: dict[str, Any] = {
     "preprocessing": {"spacing_mm": [4.0, 4.0, 4.0], "window": [-1000.0, 400.0]},
     "patch": {"size": [48, 48, 48], "foreground_fraction": 0.6},
     "augmentation": {"mirror": True},
-    "generator": {"channels": 12, "max_channels": 96},
+    "generator": {"channels": 8, "max_channels": 64},
     "adversary": {"channels": 8},
     "training": {
         "max_steps": 400,

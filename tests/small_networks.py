@@ -1,4 +1,8 @@
-"""Networks, cases and settings small enough to train in a test."""
+"""Networks, cases and settings small enough to train in a test, and a disk as small."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -71,3 +75,14 @@ def small_training(**changes: object) -> TrainingConfig:
         "tensorboard": False,
     }
     return TrainingConfig.model_validate({**settings, **changes})
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """Let writing fail beyond a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

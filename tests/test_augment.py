@@ -11,9 +11,9 @@ from medgan.labels import LabelMap
 from medgan.preprocessing.augment import Augmentation, apply_intensity, draw_augmentation, mirror, warp_grid
 from medgan.preprocessing.patches import warp
 
-ALL = {f"{name}_probability": 1.0 for name in ("affine", "elastic", "intensity", "gamma", "noise", "blur",
-                                               "low_resolution")}  # fmt: skip
-NONE = dict.fromkeys(ALL, 0.0) | {"mirror": False}
+NAMES = ("affine", "elastic", "intensity", "gamma", "noise", "blur", "low_resolution")
+ALL: dict[str, Any] = {f"{name}_probability": 1.0 for name in NAMES}
+NONE: dict[str, Any] = {f"{name}_probability": 0.0 for name in NAMES} | {"mirror": False}
 
 
 def draw(seed: int = 0, *, is_planar: bool = False, **settings: Any) -> Augmentation:
@@ -48,6 +48,8 @@ def test_drawing_is_reproducible_and_differs_by_seed() -> None:
     first, again, other = draw(3, **ALL), draw(3, **ALL), draw(4, **ALL)
     for field in dataclasses.fields(Augmentation):
         np.testing.assert_array_equal(getattr(first, field.name), getattr(again, field.name))
+    assert first.matrix is not None
+    assert other.matrix is not None
     assert not np.array_equal(first.matrix, other.matrix)
     assert first.gamma != other.gamma
 
@@ -116,6 +118,8 @@ def test_matrix_and_displacement_are_one_resampling() -> None:
     shift = np.full((3, 5, 5, 5), 2.0, np.float32)
     both = warp_grid(Augmentation(matrix=quarter_turn(), displacement_mm=shift), (3, 3, 3), (1.0, 1.0, 1.0))
     turned = warp_grid(Augmentation(matrix=quarter_turn()), (3, 3, 3), (1.0, 1.0, 1.0))
+    assert both is not None
+    assert turned is not None
     np.testing.assert_allclose(both, turned + 2.0, atol=1e-6)
 
 
@@ -189,7 +193,7 @@ def test_noise_has_its_deviation_and_seed() -> None:
 
 
 @pytest.mark.parametrize("change", [{"blur_voxels": 0.8}, {"coarseness": 2.0}])
-def test_blur_and_coarser_grid_average_within_the_image(change: dict[str, float]) -> None:
+def test_blur_and_coarser_grid_average_within_the_image(change: dict[str, Any]) -> None:
     noise = np.random.default_rng(0).normal(size=(1, 12, 12, 12)).astype(np.float32)
     smooth = apply_intensity(noise, Augmentation(**change))
     assert smooth.shape == noise.shape

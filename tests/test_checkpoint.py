@@ -3,10 +3,7 @@
 import importlib.util
 import json
 import os
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +11,7 @@ import pytest
 import torch
 from phantoms import SHARED
 from safetensors.torch import save_file
-from small_networks import small_adversary, small_generator
+from small_networks import largest_file, small_adversary, small_generator
 from torch import nn
 
 from medgan.errors import MedganError
@@ -41,17 +38,6 @@ def make_faults() -> ModuleType:
     sys.modules["make_faults"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    """Let writing fail beyond a size, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -62,7 +62,7 @@ def test_worker_processes_give_the_same_patches() -> None:
     from_workers = list(DataLoader(patches, batch_size=2, num_workers=2))
     for batch, first in zip(from_workers, (0, 2, 4), strict=True):
         for key in ("image", "classes"):
-            assert torch.equal(batch[key], torch.stack([patches[first][key], patches[first + 1][key]]))  # type: ignore[literal-required]
+            assert torch.equal(batch[key], torch.stack([patches[first][key], patches[first + 1][key]]))
         assert list(batch["case_id"]) == [patches[first]["case_id"], patches[first + 1]["case_id"]]
 
 

@@ -82,7 +82,7 @@ def test_spectral_norm_bounds_the_largest_singular_value_near_one() -> None:
     network = discriminator()
     with torch.no_grad():
         for layer in convolutions(network):  # far from 1, were it not for the norm
-            layer.parametrizations.weight.original.mul_(30.0)  # type: ignore[union-attr]
+            layer.parametrizations.weight.original.mul_(30.0)  # type: ignore[operator, union-attr]
     image, segmentation = pair(8, 8, 8)
     for _ in range(30):
         network(image, segmentation)

@@ -116,7 +116,7 @@ def test_warp_that_moves_nothing_is_the_plain_cut(
 
 def test_warp_takes_image_and_classes_from_the_same_place() -> None:
     classes = np.random.default_rng(0).integers(0, 300, size=(9, 8, 7)).astype(np.uint16)
-    offsets = straight_offsets((3, 3, 3))[::-1].swapaxes(1, 2) + np.float32([1, -2, 0])
+    offsets = straight_offsets((3, 3, 3))[::-1].swapaxes(1, 2) + np.array([1, -2, 0], np.float32)
     moved, labels = warp(classes[None].astype(np.float32), classes, np.array([4.0, 4.0, 3.0]), offsets, fill=0)
     np.testing.assert_allclose(moved[0], labels, atol=1e-2)
     np.testing.assert_array_equal(labels, classes[4:7, 1:4, 2:5][::-1].swapaxes(1, 2))
@@ -124,7 +124,7 @@ def test_warp_takes_image_and_classes_from_the_same_place() -> None:
 
 def test_warp_interpolates_the_image_and_picks_the_nearest_class() -> None:
     image, classes = numbered(9, 1, 1), np.arange(9, dtype=np.uint8).reshape(9, 1, 1)
-    offsets = straight_offsets((3, 1, 1)) + np.float32([0.25, 0, 0])
+    offsets = straight_offsets((3, 1, 1)) + np.array([0.25, 0, 0], np.float32)
     moved, labels = warp(image, classes, np.array([4.0, 0.0, 0.0]), offsets, fill=0)
     np.testing.assert_allclose(moved.ravel(), [4.25, 5.25, 6.25], atol=1e-5)
     assert labels.ravel().tolist() == [3, 4, 5]
@@ -132,7 +132,7 @@ def test_warp_interpolates_the_image_and_picks_the_nearest_class() -> None:
 
 @pytest.mark.parametrize("distance", [3.0, 50.0])
 def test_warp_beyond_the_volume_is_filled(distance: float) -> None:
-    offsets = straight_offsets((2, 2, 2)) + np.float32([distance, 0, 0])
+    offsets = straight_offsets((2, 2, 2)) + np.array([distance, 0, 0], np.float32)
     moved, labels = warp(numbered(4, 4, 4), np.ones((4, 4, 4), np.uint8), np.full(3, 1.5), offsets, fill=-7.0)
     assert (moved == -7.0).all()
     assert not labels.any()

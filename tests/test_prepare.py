@@ -50,7 +50,8 @@ def relaid(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> V
 def world_coordinates(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """Return the position of each voxel in mm, (3, I, J, K)."""
     indices = np.indices(shape).reshape(3, -1)
-    return (affine[:3, :3] @ indices + affine[:3, 3:]).reshape(3, *shape)
+    positions: np.ndarray = affine[:3, :3] @ indices + affine[:3, 3:]
+    return positions.reshape(3, *shape)
 
 
 @settings(max_examples=60, deadline=None)
@@ -98,8 +99,10 @@ def test_single_slice_comes_back(axis: int) -> None:
     shape = [24, 20, 18]
     shape[axis] = 1
     label = Volume(np.zeros((1, *shape), np.uint8), oblique_affine())
-    label.data[(0, *(slice(n // 4, n) for n in shape))] = 1
-    label.data[(0, *(slice(0, n // 2 + 1) for n in shape))] = 2
+    i, j, k = (slice(n // 4, n) for n in shape)
+    label.data[0, i, j, k] = 1
+    i, j, k = (slice(0, n // 2 + 1) for n in shape)
+    label.data[0, i, j, k] = 2
     np.testing.assert_array_equal(there_and_back(label, (1.0, 1.0, 1.0)), label.data[0])
 
 
@@ -146,7 +149,8 @@ def test_orientation_of_storage_does_not_matter(order: tuple[int, ...]) -> None:
         prepared = prepare(stored, spacing_mm=(1.0, 1.5, 2.0), intensity="zscore")
         np.testing.assert_allclose(prepared.image, expected.image, atol=1e-4)
         np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
-        assert (prepared.source_shape, prepared.image.dtype) == (stored.shape, np.float32)
+        assert prepared.source_shape == stored.shape
+        assert prepared.image.dtype == np.float32
         classes = prepare_classes(relaid(label, order, flips).data[0], prepared)
         assert (classes == expected_classes).mean() > 0.98  # evenly covered voxels go to either side
 

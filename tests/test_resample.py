@@ -21,7 +21,8 @@ def spheres(size: int) -> np.ndarray:
     """Return classes 0, 1 (a ball) and 2 (a smaller ball inside it)."""
     axes = np.meshgrid(*[np.arange(size) - centre for centre in (0.47 * size, 0.52 * size, 0.44 * size)], indexing="ij")
     distance = np.sqrt(sum(axis**2 for axis in axes))
-    return (distance < 0.4 * size).astype(np.uint8) + (distance < 0.2 * size)
+    classes: np.ndarray = (distance < 0.4 * size).astype(np.uint8) + (distance < 0.2 * size)
+    return classes
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(1, 1), (1, 7), (9, 1), (5, 13), (13, 5), (10, 10)])

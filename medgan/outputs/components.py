@@ -21,15 +21,22 @@ def keep_largest_components(volume: Volume, organs: Iterable[str], labels: Label
     Raises:
         MedganError: if a name is not in `labels`.
     """
+    organs = list(organs)
+    check_organs(organs, labels)
     data = volume.data.copy()
     values = dict(zip(labels.names, labels.values, strict=True))
     for organ in organs:
-        if organ not in values:
-            raise MedganError(
-                f"outputs.largest_component: {organ!r} is not an organ of the model; known are {', '.join(values)}."
-            )
         _keep_largest(data[0], values[organ])
     return Volume(data, volume.affine)
+
+
+def check_organs(organs: Iterable[str], labels: LabelMap) -> None:
+    """Raise `MedganError` unless each of `organs`, as `outputs.largest_component` names them, is in `labels`."""
+    for organ in organs:
+        if organ not in labels.names:
+            raise MedganError(
+                f"outputs.largest_component: {organ!r} is not one of the organs; known are {', '.join(labels.names)}."
+            )
 
 
 def _keep_largest(data: np.ndarray, value: int) -> None:

@@ -15,6 +15,7 @@ from medgan.errors import MedganError
 from medgan.files import atomic_path
 
 STATE_VERSION = 1
+_DIGEST = "medgan_sha256"  # the only key of the metadata, whose order safetensors leaves to chance
 _MAGIC = b"medgan training state\n"  # followed by the SHA-256 of the rest: torch.load takes flipped bits for weights
 
 
@@ -22,7 +23,7 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     """Write a network's weights as safetensors, atomically, with a digest of their content that loading checks."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"format": "medgan", "sha256": _digest(tensors)}))
+        temporary.write_bytes(save(tensors, metadata={_DIGEST: _digest(tensors)}))
 
 
 def load_weights(network: nn.Module, path: str | Path) -> str:
@@ -37,10 +38,10 @@ def load_weights(network: nn.Module, path: str | Path) -> str:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     except (OSError, SafetensorError) as error:
         raise MedganError(f"weights {path} could not be read: {error}. Train again or copy the file again.") from error
-    if metadata.get("format") != "medgan":
-        raise MedganError(f"weights {path}: must have been written by medgan; its metadata say {metadata}.")
+    if _DIGEST not in metadata:
+        raise MedganError(f"weights {path}: must have been written by medgan, found no digest of its content.")
     digest = _digest(tensors)
-    if metadata.get("sha256") != digest:
+    if metadata[_DIGEST] != digest:
         raise MedganError(f"weights {path}: content does not match its own digest, so the file is damaged.")
     try:
         network.load_state_dict(tensors)

@@ -110,7 +110,7 @@ def fit(
                 score = validate(run.average)
                 recorder.scalars(run.step, {"validation_dice": score})
                 recorder.panel(run.step, batch, run.last_prediction)
-                if not run.best_score >= score:  # also replaces the NaN of no score yet
+                if score > run.best_score or math.isnan(run.best_score):  # NaN: no score yet
                     run.best_score, run.best_step = score, run.step
                     save_weights(run.average, folder / "generator.safetensors")
                 progress = clock.progress(run.step)  # validation takes time as well
@@ -144,7 +144,8 @@ def _step(run: "_Run", batch: dict[str, Any], supervised: SupervisedLoss, *, pro
         with autocast(run.device, run.dtype):
             look = adversary.discriminator_step(image, reference, prediction, progress=progress)
         _require_finite(look.loss, "discriminator loss", run.step, batch)
-        run.update(look.loss, adversary.discriminator, run.discriminator_optimizer)
+        norm = run.update(look.loss, adversary.discriminator, run.discriminator_optimizer)
+        _require_finite(norm, "discriminator gradient", run.step, batch)
         losses |= {
             "discriminator_loss": look.loss.item(),
             "real_score": look.real_score.item(),
@@ -159,7 +160,8 @@ def _step(run: "_Run", batch: dict[str, Any], supervised: SupervisedLoss, *, pro
         loss = supervised_loss + pull
         losses["adversarial_loss"] = pull.item()
     _require_finite(loss, "generator loss", run.step, batch)
-    run.update(loss, run.generator, run.generator_optimizer)
+    norm = run.update(loss, run.generator, run.generator_optimizer)
+    _require_finite(norm, "generator gradient", run.step, batch)
     run.update_average()
     return {"supervised_loss": supervised_loss.item(), **losses}
 
@@ -203,14 +205,18 @@ class _Run:
             for group in optimizer.param_groups if optimizer else ():
                 group["lr"] = factor * initial
 
-    def update(self, loss: torch.Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Take one step of `optimizer` down the clipped gradient of `loss`."""
+    def update(self, loss: torch.Tensor, network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        """Take one step of `optimizer` down the clipped gradient of `loss`; return the gradient's norm before.
+
+        In fp16 a gradient that overflows is expected now and then: the step is left out and the norm is 0.
+        """
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip)
         self.scaler.step(optimizer)
         self.scaler.update()
+        return norm if not self.scaler.is_enabled() else norm.nan_to_num(0.0, 0.0)
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -278,6 +284,7 @@ def _batches(patches: PatchDataset, config: TrainingConfig, *, first_step: int) 
         batch_size=config.batch_size,
         sampler=range(first_step * config.batch_size, config.max_steps * config.batch_size),
         num_workers=config.num_workers,
+        generator=torch.Generator(),  # else every new loader, as on resume, draws from torch's own
     )
 
 

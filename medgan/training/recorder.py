@@ -27,7 +27,7 @@ class Recorder:
         path = folder / METRICS_FILE
         try:
             write_text(path, "".join(_lines_until(path, first_step)))
-            self._lines = path.open("a", encoding="utf-8")
+            self._lines = path.open("ab", buffering=0)  # a full disk shows at once, not when the file is closed
         except OSError as error:
             raise MedganError(f"{path} could not be written: {error.strerror}.") from error
         self._path = path
@@ -47,8 +47,7 @@ class Recorder:
         """Record named numbers of a step."""
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
-            self._lines.write(json.dumps({"step": step, **line}) + "\n")
-            self._lines.flush()
+            self._lines.write((json.dumps({"step": step, **line}) + "\n").encode())
         except OSError as error:
             raise MedganError(f"{self._path} could not be written: {error.strerror}.") from error
         if self._events is not None:
