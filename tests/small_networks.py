@@ -20,16 +20,17 @@ LABELS = LabelMap.from_mapping({"left_lung": 1, "right_lung": 2, "heart": 3})
 GENERATOR = GeneratorConfig(
     channels=4,
     max_channels=8,
-    strides=((2, 2, 2), (2, 2, 1)),
+    strides=((2, 2, 1), (2, 2, 2)),
     kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)),
 )
+DEEP = GENERATOR.model_copy(update={"strides": ((2, 2, 2),) * 3, "kernels": ((3, 3, 3),) * 4})
 SLICEWISE = GENERATOR.model_copy(update={"spatial_dims": 2, "strides": ((2, 2, 1), (2, 2, 1))})
 ADVERSARY = AdversaryConfig(channels=4, num_layers=1, warmup_fraction=0.0, ramp_fraction=0.5)
-SIZE = (8, 8, 8)
+SIZE = (16, 16, 8)
 
 
 def small_generator(*, seed: int = 0, config: GeneratorConfig = GENERATOR) -> nn.Module:
-    """Return a U-Net of three levels from one channel to the classes of `LABELS`."""
+    """Return a U-Net from one channel to the classes of `LABELS`."""
     torch.manual_seed(seed)
     return build_generator(config, in_channels=1, num_classes=LABELS.num_classes)
 

@@ -10,7 +10,7 @@ from medgan.training.adversary import Adversary, soften_reference
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return an image (2, 1, 8, 8, 8) and reference classes of it."""
+    """Return an image (2, 1, 16, 16, 8) and reference classes of it."""
     torch.manual_seed(0)
     return torch.randn(2, 1, *SIZE), torch.randint(0, 4, (2, *SIZE))
 

@@ -72,7 +72,9 @@ def test_digest_is_of_content(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_refused_with_the_first_difference(tmp_path: Path) -> None:
     path = tmp_path / "generator.safetensors"
     save_weights(nn.Linear(2, 3), path)
-    with pytest.raises(MedganError, match=r"generator\.safetensors: do not fit the model's config\.yaml: size mismatch"):
+    with pytest.raises(
+        MedganError, match=r"generator\.safetensors: do not fit the model's config\.yaml: size mismatch"
+    ):
         load_weights(nn.Linear(2, 4), path)
     with pytest.raises(MedganError, match="do not fit"):
         load_weights(nn.Conv3d(2, 3, 1), path)

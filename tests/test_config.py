@@ -70,7 +70,9 @@ def test_unknown_section_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     assert "there is no such key; known are data, preprocessing" in told_for(tmp_path, "zzz: {}\n")
 
 
-@pytest.mark.parametrize("text", ["training: {max_steps: yes}", "patch: {size: [96, 96, on]}", "preprocessing: {window: [no, 1]}"])
+@pytest.mark.parametrize(
+    "text", ["training: {max_steps: yes}", "patch: {size: [96, 96, on]}", "preprocessing: {window: [no, 1]}"]
+)
 def test_yes_and_no_are_no_numbers(tmp_path: Path, text: str) -> None:
     assert "must not be a boolean (YAML reads a bare yes, no, on and off as one)" in told_for(tmp_path, text)
 
@@ -90,7 +92,10 @@ def test_yes_is_a_boolean_where_one_is_asked_for(tmp_path: Path) -> None:
         ("preprocessing: {spacing_mm: [1, 1]}", "spacing_mm.2: is required"),
         ("patch: {size: [96, 96, 96.5]}", "patch.size.2: Input should be a valid integer"),
         ("generator: {spatial_dims: 4}", "generator.spatial_dims: Input should be 2 or 3; found 4"),
-        ("generator: {strides: [[2, 2, 3]]}", "generator.strides.0.2: Input should be less than or equal to 2; found 3"),
+        (
+            "generator: {strides: [[2, 2, 3]]}",
+            "generator.strides.0.2: Input should be less than or equal to 2; found 3",
+        ),
         ("training:", "line 2: training: Input should be a valid dictionary or instance of TrainingConfig; found None"),
         ("3: {}", "line 2: 3: "),
         ("training: {3: 1}", "line 2: training.3: "),

@@ -30,7 +30,9 @@ def test_left_and_right_become_mirror_partners_by_name() -> None:
 
 
 def test_partner_can_be_named() -> None:
-    labels = LabelMap.from_mapping({"pulmo_s": {"value": 1, "mirror": "pulmo_d"}, "pulmo_d": {"value": 2, "mirror": "pulmo_s"}})
+    labels = LabelMap.from_mapping(
+        {"pulmo_s": {"value": 1, "mirror": "pulmo_d"}, "pulmo_d": {"value": 2, "mirror": "pulmo_s"}}
+    )
     assert labels.mirrored_classes == (0, 2, 1)
 
 

@@ -226,6 +226,7 @@ def test_resume_with_other_settings_is_refused(tiny_model, tmp_path):
     model = shutil.copytree(tiny_model.model, tmp_path / "model")
     with pytest.raises(MedganError, match="was written with other data or settings"):
         medgan.train(tiny_model.config, model, overrides=["training.learning_rate=0.5"], resume=True)
+    assert sha256_of(model) == sha256_of(tiny_model.model)
 
 
 def test_training_without_adversary_has_no_discriminator(tmp_path):

@@ -25,7 +25,11 @@ def record(folder: Path, steps: range, *, first_step: int) -> None:
 
 def test_each_step_is_a_line(tmp_path: Path) -> None:
     record(tmp_path / "model", range(1, 4), first_step=0)
-    assert lines_of(tmp_path / "model") == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 1.5}]
+    assert lines_of(tmp_path / "model") == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 1.0},
+        {"step": 3, "loss": 1.5},
+    ]
 
 
 def test_line_is_on_disk_at_once(tmp_path: Path) -> None:

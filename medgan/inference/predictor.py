@@ -1,12 +1,13 @@
 """From a volume to its labels, with a generator that is trained or in training."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from medgan.config import Config, InferenceConfig, load_config
+from medgan.config import Config, GeneratorConfig, InferenceConfig, load_config
 from medgan.device import describe_device, pick_device, pick_dtype
 from medgan.errors import MedganError
 from medgan.inference.engine import TorchEngine
@@ -45,8 +46,10 @@ class Predictor:
         self.config: Config = load_config(folder / "config.yaml", overrides)
         self.labels = LabelMap.from_yaml(folder / "labels.yaml")
         self.record = read_json(folder / "training.json")
+        self._num_channels = _num_channels(self.record, folder / "training.json")
+        _require_plan(self.config.generator, folder / "config.yaml")
         generator = build_generator(
-            self.config.generator, in_channels=int(self.record["num_channels"]), num_classes=self.labels.num_classes
+            self.config.generator, in_channels=self._num_channels, num_classes=self.labels.num_classes
         )
         self.weights_sha256 = load_weights(generator, folder / "generator.safetensors")
         self._engine = build_engine(generator, self.config.inference, self.labels, device=device)
@@ -61,9 +64,10 @@ class Predictor:
         Raises:
             MedganError: if the number of channels differs, or the scores are not finite.
         """
-        expected = int(self.record["num_channels"])
-        if volume.num_channels != expected:
-            raise MedganError(f"{where}: must have {expected} channels as in training, found {volume.num_channels}.")
+        if volume.num_channels != self._num_channels:
+            raise MedganError(
+                f"{where}: must have as many channels as in training, {self._num_channels}, found {volume.num_channels}."
+            )
         prepared = prepare_for(volume, self.config.preprocessing)
         scores = predict_scores(prepared, self._engine, window=self.config.patch.size, config=self.config.inference)
         return Volume(self.labels.to_values(restore_classes(scores, prepared))[None], volume.affine)
@@ -103,6 +107,22 @@ def predict_scores(
         fill=float(image.min()),
     )
     return scores.cpu().numpy()
+
+
+def _num_channels(record: dict[str, Any], path: Path) -> int:
+    found = record.get("num_channels")
+    if type(found) is not int or found < 1:
+        raise MedganError(f"{path}: num_channels must be a whole number of 1 or more, found {found!r:.80}.")
+    return found
+
+
+def _require_plan(generator: GeneratorConfig, path: Path) -> None:
+    """Raise `MedganError` unless strides and kernels stand in a model's config, as `plan_generator` filled them in."""
+    if not generator.strides or not generator.kernels or len(generator.kernels) != len(generator.strides) + 1:
+        raise MedganError(
+            f"{path}: generator.strides and generator.kernels must be those of the training, with one kernel more than "
+            f"strides, found {generator.strides} and {generator.kernels}."
+        )
 
 
 def _refuse_fixed(overrides: tuple[str, ...]) -> None:

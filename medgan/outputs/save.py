@@ -28,6 +28,7 @@ def write_prediction(
         record: what else to keep: model, versions, hashes, settings. Nothing of the patient.
     """
     path = Path(folder) / f"{case_id}.nii.gz"
+    _remove(prediction_record(path))  # one of an earlier prediction would say that this one is done
     organs = labels.to_mapping()
     write_volume(volume, path, extension=json.dumps({"medgan_labels": organs}))
     counts = np.bincount(volume.data.ravel(), minlength=labels.values[-1] + 1)
@@ -52,6 +53,13 @@ def labels_beside(path: Path) -> LabelMap | None:
         return None
     try:
         organs = json.loads(record.read_text(encoding="utf-8"))["labels"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MedganError(f"{record}: must be the record of a prediction with its labels, found {error!r}.") from error
     return LabelMap.from_mapping(organs, where=str(record))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MedganError(f"{path} could not be replaced: {error.strerror or error}.") from error
