@@ -36,9 +36,10 @@ def main() -> None:
     except MedganError as error:
         print(f"medgan: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("medgan: interrupted; what was written is whole.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # typer's word for Ctrl-C
+            print("medgan: interrupted; what was written is whole.", file=sys.stderr)
+        raise
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -162,7 +163,7 @@ def evaluate(
 
     Writes scores.csv, summary.json and report.html.
 
-    Example: medgan evaluate cohort/manifest.csv predictions --split test -o evaluation
+    Example: medgan evaluate manifest.csv predictions --split test -o evaluation
     """
     from medgan.pipeline import evaluate as run
     from medgan.progress import on_console

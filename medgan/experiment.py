@@ -20,7 +20,8 @@ from medgan.preprocessing.dataset import PatchDataset, TrainingCase, median_spac
 from medgan.progress import Stage
 from medgan.provenance import data_sha256, git_revision, package_versions, text_sha256
 from medgan.training.adversary import Adversary
-from medgan.training.loop import fit
+from medgan.training.checkpoint import load_state
+from medgan.training.loop import STATE_FILE, fit
 
 
 def run_experiment(
@@ -62,6 +63,9 @@ def run_experiment(
         seed=config.training.seed,
     )
     record = _record(config, cases, num_channels)
+    fingerprint = _fingerprint(config, labels, str(record["data_sha256"]))
+    if resume:
+        load_state(folder / STATE_FILE, fingerprint=fingerprint)  # refused before anything in the folder changes
     write_text(folder / "config.yaml", _portable(config).to_yaml())
     labels.to_yaml(folder / "labels.yaml")
     write_json(folder / "training.json", record)
@@ -72,7 +76,7 @@ def run_experiment(
             patches,
             config=config.training,
             folder=folder,
-            fingerprint=_fingerprint(config, labels, str(record["data_sha256"])),
+            fingerprint=fingerprint,
             validate=_validation(val_cases, config, labels) if val_cases else None,
             resume=resume,
             on_step=lambda step, progress: advance(progress, f"step {step}"),

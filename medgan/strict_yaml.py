@@ -31,12 +31,12 @@ def read_yaml(path: Path, *, where: str) -> tuple[Any, dict[str, int]]:
         raise MedganError(f"{where}: must be UTF-8 text; {error}.") from error
     try:
         loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()  # type: ignore[no-untyped-call]
+        root = loader.get_single_node()
         if root is None:
             return None, {}
         lines: dict[str, int] = {}
         _walk(root, "", where=where, lines=lines, seen=set())
-        return loader.construct_document(root), lines  # type: ignore[no-untyped-call]
+        return loader.construct_document(root), lines
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or number that cannot be
         raise MedganError(f"{where}: is not valid YAML: {' '.join(str(error).split())}.") from error
 

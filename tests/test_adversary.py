@@ -141,7 +141,7 @@ def test_pull_in_the_warm_up_costs_no_look() -> None:
     adversary = small_adversary(ADVERSARY.model_copy(update={"warmup_fraction": 0.5}))
     looks = []
     adversary.discriminator.register_forward_hook(lambda *arguments: looks.append(1))
-    image, classes = batch()
+    image, _ = batch()
     prediction = torch.randn(2, 4, *SIZE).softmax(dim=1)
     assert adversary.generator_loss(image, prediction, prediction, progress=0.4).item() == 0.0
     assert looks == []

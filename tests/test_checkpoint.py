@@ -1,5 +1,6 @@
 """Weights and training states on disk: exact, whole, and without code in them."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -166,11 +167,12 @@ def test_code_in_a_state_does_not_run(tmp_path: Path) -> None:
 def test_full_disk_is_told_and_keeps_what_was_there(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     path.write_text("old")
+    writers = {
+        "weights": functools.partial(save_weights, small_generator()),
+        "state": functools.partial(save_state, STATE),
+    }
     with largest_file(2000), pytest.raises(MedganError, match=f"{kind} could not be written: File too large"):
-        if kind == "weights":
-            save_weights(small_generator(), path)
-        else:
-            save_state(STATE, path)
+        writers[kind](path)
     assert path.read_text() == "old"
     assert [member.name for member in tmp_path.iterdir()] == [kind]
 

@@ -141,7 +141,7 @@ def test_file_must_be_a_small_text_with_sections(tmp_path: Path) -> None:
     with pytest.raises(MedganError, match=r"must hold sections such as 'data:' and 'training:', found \['a', 'b'\]"):
         load_config(path)
     path.write_text("")
-    with pytest.raises(MedganError, match="must hold sections .* found None"):
+    with pytest.raises(MedganError, match=r"must hold sections .* found None"):
         load_config(path)
     with pytest.raises(MedganError, match=r"gone\.yaml: could not be read: No such file or directory\.$"):
         load_config(tmp_path / "gone.yaml")

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 class Sided(nn.Module):
-    """Says left lung (class 1) where I is in the first half, right lung (class 2) in the other, as sure as the image."""
+    """Says left lung (class 1) in the first half of I and right lung (class 2) in the other, as sure as the image."""
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         half = image.shape[2] // 2

@@ -53,7 +53,7 @@ def test_value_must_be_a_whole_number_that_a_label_can_hold(value: object) -> No
 
 @pytest.mark.parametrize("name", [3, "", " heart", "=cmd", "<b>", "a/b", None, True])
 def test_name_must_be_plain_text(name: object) -> None:
-    with pytest.raises(MedganError, match="organ name .* must be text of letters"):
+    with pytest.raises(MedganError, match=r"organ name .* must be text of letters"):
         LabelMap.from_mapping({name: 1})  # type: ignore[dict-item]
 
 

@@ -117,7 +117,7 @@ def test_number_of_channels_must_be_that_of_the_training(tmp_path: Path) -> None
     predictor = Predictor(write_model(tmp_path / "model"), device="cpu")
     volume = box_volume()
     two = Volume(np.concatenate([volume.data, volume.data]), volume.affine)
-    with pytest.raises(MedganError, match="case_07: must have as many channels as in training, 1, found 2"):
+    with pytest.raises(MedganError, match="case_07: must have as many channels as in training, 1; found 2"):
         predictor.predict(two, where="case_07")
 
 

@@ -66,7 +66,8 @@ class Predictor:
         """
         if volume.num_channels != self._num_channels:
             raise MedganError(
-                f"{where}: must have as many channels as in training, {self._num_channels}, found {volume.num_channels}."
+                f"{where}: must have as many channels as in training, {self._num_channels}; "
+                f"found {volume.num_channels}."
             )
         prepared = prepare_for(volume, self.config.preprocessing)
         scores = predict_scores(prepared, self._engine, window=self.config.patch.size, config=self.config.inference)

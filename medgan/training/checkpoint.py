@@ -61,11 +61,15 @@ def save_state(state: dict[str, Any], path: str | Path) -> None:
         file.write(content)
 
 
-def load_state(path: str | Path) -> dict[str, Any]:
+def load_state(path: str | Path, *, fingerprint: str | None = None) -> dict[str, Any]:
     """Return the training state that `save_state` wrote.
 
+    Args:
+        path: the state.
+        fingerprint: of the data and settings to go on with, which must be the state's; None takes any.
+
     Raises:
-        MedganError: if the file is missing, damaged, or of another version.
+        MedganError: if the file is missing or damaged, or is of another version, other data or other settings.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,6 +92,11 @@ def load_state(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
         found = state.get("version") if isinstance(state, dict) else type(state).__name__
         raise MedganError(f"training state {path}: must be of version {STATE_VERSION}, found {found}.")
+    if fingerprint is not None and state.get("fingerprint") != fingerprint:
+        raise MedganError(
+            f"training state {path}: was written with other data or settings; resume with the config of that run (its "
+            "folder's config.yaml), or train into a new folder."
+        )
     return state
 
 

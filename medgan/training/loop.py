@@ -89,7 +89,7 @@ def fit(
     dtype = pick_dtype(device, config.precision)
     run = _Run(generator, adversary, config, device=device, dtype=dtype)
     if resume:
-        run.load(load_state(folder / STATE_FILE), fingerprint=fingerprint, where=folder / STATE_FILE)
+        run.load(load_state(folder / STATE_FILE, fingerprint=fingerprint))
     clock = Clock(config.max_steps, config.max_minutes, elapsed_s=run.elapsed_s)
     supervised = SupervisedLoss()
 
@@ -246,13 +246,8 @@ class _Run:
             "random": random_state(),
         }
 
-    def load(self, state: dict[str, Any], *, fingerprint: str, where: Path) -> None:
-        """Take over a state; refuse one of other data or settings."""
-        if state["fingerprint"] != fingerprint:
-            raise MedganError(
-                f"training state {where}: was written with other data or settings; resume with the config of that "
-                "run (its folder's config.yaml), or train into a new folder."
-            )
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
         self.best_step, self.best_score = state["best_step"], state["best_score"]
         self.generator.load_state_dict(state["generator"])
