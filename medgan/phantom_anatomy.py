@@ -93,7 +93,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         heart_radii=(heart_size * around(58, 3), heart_size * around(43, 3), heart_size * around(40, 3)),
         heart_axis=(around(-0.72, 0.12), around(0.46, 0.12), around(-0.52, 0.15)),
         heart_fat=around(3.5, 1.5),
-        lung_hu=around(-850, 35),
+        lung_hu=around(-800, 80),  # breathed in to breathed out
         heart_hu=around(48, 8) + 0.3 * (blood - 45),
         blood_hu=(blood + around(5, 5), blood + around(-8, 5)),
         organ_hu=around(58, 8) + 0.4 * (blood - 45),

@@ -5,7 +5,7 @@ import numpy as np
 from medgan.config import GeneratorConfig
 from medgan.errors import MedganError
 
-_SMALLEST = 4  # voxels an axis keeps at the deepest level
+_SMALLEST = 4  # voxels an axis keeps at the deepest level; below, torch's bf16 gradients on a CPU can be wrong (2.13)
 _DEEPEST = 5  # levels after the first
 _COARSE = 2.0  # an axis this many times coarser than the finest one is not yet halved, nor convolved along
 
@@ -48,11 +48,12 @@ def _check_own_strides(strides: tuple[Triple, ...], size: Triple, spatial_dims: 
     """Raise `MedganError` if strides from a config cannot be built or trained; planned ones always can."""
     if spatial_dims == 2 and any(stride[2] != 1 for stride in strides):
         raise MedganError(f"generator.strides must be 1 along k where spatial_dims is 2, found {strides}; use 1.")
+    halved = np.prod(strides, axis=0) > 1
     deepest = np.array(size) // np.prod(strides, axis=0)
-    if deepest[:spatial_dims].prod() == 1:
+    if (deepest[halved] < _SMALLEST).any():
         raise MedganError(
-            f"generator.strides must leave more than one voxel of patch size {size} at the deepest level, which is "
-            f"normalised over its voxels, found {strides}; use fewer strides or a larger patch."
+            f"generator.strides must leave at least {_SMALLEST} voxels of patch size {size} on each axis they halve, "
+            f"found {strides}, which leave {tuple(deepest.tolist())}; use fewer strides or a larger patch."
         )
 
 
