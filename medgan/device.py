@@ -61,17 +61,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def to_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return a network on `device`, its weights laid channels-last, where convolutions are fastest."""
+    """Return a network on `device`, its weights laid channels-last where convolutions are faster so."""
     network = network.to(device)
     for weight in network.parameters():
-        if weight.dim() in _CHANNELS_LAST:
+        if _likes_channels_last(device) and weight.dim() in _CHANNELS_LAST:
             weight.data = weight.data.contiguous(memory_format=_CHANNELS_LAST[weight.dim()])
     return network
 
 
 def batch_to_device(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a batch (B, C, I, J, K) on `device`, channels-last."""
-    return batch.to(device, memory_format=torch.channels_last_3d)
+    """Return a batch (B, C, I, J, K) on `device`, channels-last where convolutions are faster so."""
+    layout = torch.channels_last_3d if _likes_channels_last(device) else torch.contiguous_format
+    return batch.to(device).contiguous(memory_format=layout)
 
 
 def seed_everything(seed: int) -> None:
@@ -100,6 +101,11 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _likes_channels_last(device: torch.device) -> bool:
+    """Return whether 3D convolutions take channels-last tensors on `device`; on MPS that is not certain."""
+    return device.type in ("cpu", "cuda")
 
 
 def _cpu_has_bf16() -> bool:

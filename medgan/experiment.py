@@ -103,6 +103,7 @@ def _record(config: Config, cases: Sequence[Case], num_channels: int) -> dict[st
         "cases": {split: sum(case.split == split for case in cases) for split in ("train", "val", "test")},
         "seed": config.training.seed,
         "data_sha256": data_sha256(case for case in cases if case.split in ("train", "val")),
+        "config": _portable(config).model_dump(mode="json"),
         "config_sha256": text_sha256(_portable(config).to_yaml()),
         "git_revision": git_revision(),
         "versions": package_versions(),
