@@ -17,7 +17,7 @@ _SETTINGS: dict[str, Any] = {
     "generator": {"channels": 8, "max_channels": 64},
     "adversary": {"channels": 8},
     "training": {
-        "max_steps": 400,
+        "max_steps": 600,
         "max_minutes": 4.0,
         "learning_rate": 3e-3,
         "ema_decay": 0.98,
