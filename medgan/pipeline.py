@@ -44,8 +44,8 @@ class Outcome:
 
 
 def phantom(out: str | Path, *, num_cases: int = 16, seed: int = 0, stage: Stage = silent) -> Path:
-    """Make a synthetic thorax cohort in `out` and return its manifest; see `medgan.phantom.make_cohort`."""
-    from medgan.phantom import make_cohort
+    """Make a synthetic thorax cohort in `out` and return its manifest; see `medgan.phantom.cohort.make_cohort`."""
+    from medgan.phantom.cohort import make_cohort
 
     with stage("phantom") as advance:
         finished = itertools.count(1)

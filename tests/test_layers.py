@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = {"errors", "files", "strict_yaml", "labels", "config", "device", "progress", "provenance"}
 ROOMS = ("manifest", "volume", "preprocessing", "networks", "training", "inference", "outputs", "evaluation", "report")
-PHANTOM = {"phantom", "phantom_anatomy", "phantom_dicom", "phantom_shapes"}
+PHANTOM = {"phantom"}
 ABOVE = {"experiment": 1, "pipeline": 2, "quickstart": 3, "cli": 4, "__main__": 5}
 WITHOUT_TORCH = {"manifest", "volume", "evaluation", "report"}
 

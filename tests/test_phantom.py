@@ -10,9 +10,9 @@ from medgan.files import sha256_of
 from medgan.labels import LabelMap
 from medgan.manifest.case import Case
 from medgan.manifest.read import read_manifest, write_manifest
-from medgan.phantom import LABELS, Scan, make_case, make_cohort, plan_cohort, sample_anatomy
-from medgan.phantom_anatomy import Anatomy, draw_anatomy, lung_surface
-from medgan.phantom_dicom import write_ct_series
+from medgan.phantom.anatomy import Anatomy, draw_anatomy, lung_surface
+from medgan.phantom.cohort import LABELS, Scan, make_case, make_cohort, plan_cohort, sample_anatomy
+from medgan.phantom.dicom import write_ct_series
 from medgan.volume.readers import read_label, read_volume
 from medgan.volume.volume import Volume, same_grid
 
@@ -142,7 +142,7 @@ def test_small_scan_shows_all_three_organs() -> None:
 def coarse_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     dicom = Scan((5.0, 5.0, 8.0), "LPS", as_dicom=True)
     monkeypatch.setattr(
-        "medgan.phantom._SCANS",
+        "medgan.phantom.cohort._SCANS",
         {"train": (Scan((6.0, 6.0, 6.0)),), "val": (Scan((6.0, 6.0, 8.0), "LAS"),), "test": (dicom,)},
     )
 

@@ -10,9 +10,9 @@ from medgan.errors import MedganError
 from medgan.labels import LabelMap
 from medgan.manifest.case import Case, Split
 from medgan.manifest.read import write_manifest
-from medgan.phantom_anatomy import Anatomy, draw_anatomy, structures_of
-from medgan.phantom_dicom import write_ct_series
-from medgan.phantom_shapes import Structure
+from medgan.phantom.anatomy import Anatomy, draw_anatomy, structures_of
+from medgan.phantom.dicom import write_ct_series
+from medgan.phantom.shapes import Structure
 from medgan.volume.volume import Volume
 from medgan.volume.writers import write_volume
 

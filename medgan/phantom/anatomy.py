@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from medgan.phantom_shapes import (
+from medgan.phantom.shapes import (
     Box,
     Point,
     Structure,

@@ -1,0 +1,1 @@
+"""A synthetic thorax cohort: patients made of formulas, scanned on every kind of grid."""
