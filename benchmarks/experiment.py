@@ -10,7 +10,7 @@ from medgan.config import load_config
 from medgan.manifest.case import Case
 from medgan.manifest.read import write_manifest
 from medgan.progress import on_console
-from medgan.report.summary import read_scores_csv
+from medgan.report.summary import Summary, read_summary
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -38,22 +38,25 @@ def run(cases: Sequence[Case], config: str, labels: Path, out: Path, *, root: Pa
     predicted = medgan.predict(model, [manifest], out / "predictions", split="test", root=root, stage=on_console)
     predicted_s = time.monotonic() - started - trained_s
     outcome = medgan.evaluate(
-        manifest, predicted.folder, out / "evaluation", split="test", root=root, labels=labels, stage=on_console
+        manifest,
+        predicted.folder,
+        out / "evaluation",
+        split="test",
+        root=root,
+        labels=labels,
+        surface_tolerance_mm=settings.evaluation.surface_tolerance_mm,
+        stage=on_console,
     )
     print(f"\n{out.name}: config {config} {' '.join(overrides)}")
     print(f"training {trained_s / 60:.1f} min, prediction {predicted_s / len(predicted.done):.1f} s a case,", end=" ")
     print(f"{len(outcome.done)} test cases, failed: {predicted.failed | outcome.failed or 'none'}\n")
-    print_table(outcome.folder / "scores.csv")
+    print_table(read_summary(outcome.folder / "summary.json"))
 
 
-def print_table(scores_csv: Path) -> None:
+def print_table(summary: Summary) -> None:
     """Print mean, median and smallest Dice, and mean HD95, per organ."""
-    scores = read_scores_csv(scores_csv)
     print("| organ | n | Dice mean | median | min | HD95 mean (mm) |\n|---|---|---|---|---|---|")
-    for organ in dict.fromkeys(score.organ for score in scores):
-        chosen = [score for score in scores if score.organ == organ]
-        dices = sorted(score.dice for score in chosen if score.dice == score.dice)
-        distances = [score.hd95_mm for score in chosen if score.hd95_mm == score.hd95_mm]
-        hd95 = f"{sum(distances) / len(distances):.2f} (n={len(distances)})" if distances else "undefined"
-        mean = sum(dices) / len(dices)
-        print(f"| {organ} | {len(dices)} | {mean:.4f} | {dices[len(dices) // 2]:.4f} | {dices[0]:.4f} | {hd95} |")
+    for organ in summary.organs:
+        dice, hd95 = organ.metrics["dice"], organ.metrics["hd95_mm"]
+        print(f"| {organ.organ} | {dice.n} | {dice.mean:.4f} | {dice.median:.4f} | {dice.minimum:.4f}", end=" ")
+        print(f"| {hd95.mean:.2f} (n={hd95.n}) |")

@@ -62,11 +62,12 @@ def run_experiment(
         mirrored_classes=labels.mirrored_classes,
         seed=config.training.seed,
     )
-    record = _record(config, cases, num_channels)
+    portable = _portable(config)
+    record = _record(portable, cases, num_channels)
     fingerprint = _fingerprint(config, labels, str(record["data_sha256"]))
     if resume:
         load_state(folder / STATE_FILE, fingerprint=fingerprint)  # refused before anything in the folder changes
-    write_text(folder / "config.yaml", _portable(config).to_yaml())
+    write_text(folder / "config.yaml", portable.to_yaml())
     labels.to_yaml(folder / "labels.yaml")
     write_json(folder / "training.json", record)
     with stage("train") as advance:
@@ -103,8 +104,8 @@ def _record(config: Config, cases: Sequence[Case], num_channels: int) -> dict[st
         "cases": {split: sum(case.split == split for case in cases) for split in ("train", "val", "test")},
         "seed": config.training.seed,
         "data_sha256": data_sha256(case for case in cases if case.split in ("train", "val")),
-        "config": _portable(config).model_dump(mode="json"),
-        "config_sha256": text_sha256(_portable(config).to_yaml()),
+        "config": config.model_dump(mode="json"),
+        "config_sha256": text_sha256(config.to_yaml()),
         "git_revision": git_revision(),
         "versions": package_versions(),
         "device": describe_device(pick_device(config.training.device)),

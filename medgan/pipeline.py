@@ -255,7 +255,8 @@ def _check_settings(config: Config, labels: LabelMap) -> None:
     from medgan.networks.plan import plan_generator
     from medgan.outputs.components import check_organs
 
-    plan_generator(config.generator, config.patch.size, config.preprocessing.spacing_mm or (1.0, 1.0, 1.0))
+    if config.preprocessing.spacing_mm:  # else the plan waits for the volumes' own spacing
+        plan_generator(config.generator, config.patch.size, config.preprocessing.spacing_mm)
     pick_dtype(pick_device(config.training.device), config.training.precision)
     check_organs(config.outputs.largest_component, labels)
 

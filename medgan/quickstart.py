@@ -61,7 +61,14 @@ def quickstart(
     say(f"model        {model}")
     predicted = predict(model, [manifest], out / "predictions", split="test", stage=stage)
     say(f"predictions  {predicted.folder}")
-    evaluated = evaluate(manifest, predicted.folder, out / "evaluation", split="test", stage=stage)
+    evaluated = evaluate(
+        manifest,
+        predicted.folder,
+        out / "evaluation",
+        split="test",
+        surface_tolerance_mm=config.evaluation.surface_tolerance_mm,
+        stage=stage,
+    )
     say(f"report       {evaluated.folder / 'report.html'}")
     return Outcome(out, evaluated.done, {**evaluated.failed, **predicted.failed})
 
