@@ -21,7 +21,8 @@ from pydicom.uid import (
 )
 
 from medgan.errors import MedganError
-from medgan.volume import dicom, nifti
+from medgan.volume import nifti
+from medgan.volume.dicom import read as dicom
 from medgan.volume.volume import Volume, same_grid
 
 THORAX = "data/thorax_ct_dicom_rtstruct/113_HM10395/11-26-1999-NA-p4-13296"

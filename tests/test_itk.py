@@ -124,7 +124,7 @@ def test_only_the_real_simpleitk_is_accepted(monkeypatch, versions, message):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real data are not there")
 def test_a_real_nrrd_mask_lies_on_its_series():
-    from medgan.volume import dicom
+    from medgan.volume.dicom import read as dicom
 
     mask = itk.read(SHARED / "data/ct_dicom_seg/liver_seg.nrrd")
     assert same_grid(mask, dicom.read(SHARED / "data/ct_dicom_seg/ct-3slice"))

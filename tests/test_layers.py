@@ -13,7 +13,18 @@ PACKAGE = Path(__file__).parents[1] / "medgan"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = {"errors", "files", "strict_yaml", "labels", "config", "device", "progress", "provenance"}
-ROOMS = ("manifest", "volume", "preprocessing", "networks", "training", "inference", "outputs", "evaluation", "report")
+ROOMS = (
+    "volume",
+    "manifest",
+    "preprocessing",
+    "inspection",
+    "networks",
+    "training",
+    "inference",
+    "outputs",
+    "evaluation",
+    "report",
+)
 PHANTOM = {"phantom"}
 ABOVE = {"experiment": 1, "pipeline": 2, "quickstart": 3, "cli": 4, "__main__": 5}
 WITHOUT_TORCH = {"manifest", "volume", "evaluation", "report"}

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from medgan.errors import MedganError
-from medgan.volume import dicom, image2d, itk, nifti
+from medgan.volume import image2d, itk, nifti
 from medgan.volume.checks import MAX_VOXELS
+from medgan.volume.dicom import read as dicom
 from medgan.volume.volume import Volume
 
 

@@ -15,8 +15,8 @@ from pydicom import config
 from medgan.errors import MedganError
 from medgan.volume.affine import lps_to_ras
 from medgan.volume.checks import MAX_VOXELS, check_num_voxels, volume_at
-from medgan.volume.dicom_files import DicomFile, find_series
-from medgan.volume.dicom_pixels import check_pixels, read_pixels
+from medgan.volume.dicom.files import DicomFile, find_series
+from medgan.volume.dicom.pixels import check_pixels, read_pixels
 from medgan.volume.volume import Volume
 
 _TOLERANCE_MM = 0.05

@@ -37,7 +37,7 @@ from pydicom.uid import (
 
 from medgan.errors import MedganError
 from medgan.volume.checks import check_num_bytes
-from medgan.volume.dicom_files import DicomFile
+from medgan.volume.dicom.files import DicomFile
 from medgan.volume.itk import check_simpleitk
 
 check_simpleitk()
