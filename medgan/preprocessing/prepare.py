@@ -1,7 +1,8 @@
 """From a volume to what the network sees, and from its scores back to the source grid.
 
-Preparing lays the axes along R, A, S without interpolation, resamples along them to the spacing of the model, and maps
-intensities. `Prepared` keeps the source grid, so `restore_classes` undoes it exactly in shape and place.
+Preparing makes a sheared grid upright, lays the axes along R, A, S without interpolation, resamples along them to the
+spacing of the model, and maps intensities. `Prepared` keeps the source grid, so `restore_classes` undoes it exactly in
+shape and place.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from medgan.config import PreprocessingConfig
 from medgan.errors import MedganError
 from medgan.preprocessing.intensity import apply_window, zscore
 from medgan.preprocessing.resample import interpolation_matrix, resample_axes, resample_classes
+from medgan.preprocessing.shear import make_upright, move_classes, upright_grid
 from medgan.volume.affine import nearest_axes, spacing_of
 from medgan.volume.volume import Volume, same_grid
 
@@ -41,6 +43,11 @@ class Prepared:
         """The voxel spacing along R, A, S in mm."""
         return spacing_of(self.affine)
 
+    @property
+    def upright(self) -> tuple[tuple[int, int, int], np.ndarray]:
+        """Size and affine of the source grid without its shear, if it has any."""
+        return upright_grid(self.source_shape, self.source_affine)
+
 
 def prepare(
     volume: Volume,
@@ -60,6 +67,7 @@ def prepare(
     Raises:
         MedganError: if the resampled grid would be absurdly large.
     """
+    source, volume = volume, make_upright(volume)
     order, flips = nearest_axes(volume.affine)
     laid = _lay(volume.data, order, flips)
     own_mm = tuple(volume.spacing_mm[axis] for axis in order)
@@ -72,7 +80,7 @@ def prepare(
     signs = np.where(flips, -1.0, 1.0)
     columns = volume.affine[:3, :3][:, list(order)] * signs * (np.array(target_mm) / np.array(own_mm))
     affine = _affine_about(_centre_of(volume), columns, shape)
-    return Prepared(mapped, affine, volume.shape, volume.affine)
+    return Prepared(mapped, affine, source.shape, source.affine)
 
 
 def prepare_for(volume: Volume, config: PreprocessingConfig) -> Prepared:
@@ -96,9 +104,12 @@ def prepare_classes(classes: np.ndarray, prepared: Prepared) -> np.ndarray:
         classes: (I, J, K) class indices on the source grid of `prepared`.
         prepared: the image of the same case.
     """
-    order, flips = nearest_axes(prepared.source_affine)
+    shape, affine = prepared.upright
+    if affine is not prepared.source_affine:
+        classes = move_classes(classes, prepared.source_affine, shape=shape, to_affine=affine)
+    order, flips = nearest_axes(affine)
     laid = _lay(classes[None], order, flips)
-    own_mm = tuple(spacing_of(prepared.source_affine)[axis] for axis in order)
+    own_mm = tuple(spacing_of(affine)[axis] for axis in order)
     matrices = _matrices(laid.shape[1:], prepared.image.shape[1:], own_mm, prepared.spacing_mm)
     return np.ascontiguousarray(resample_classes(laid[0], matrices))
 
@@ -115,9 +126,10 @@ def restore_classes(scores: np.ndarray, prepared: Prepared) -> np.ndarray:
     """
     if scores.shape[1:] != prepared.image.shape[1:]:
         raise ValueError(f"scores {scores.shape} do not lie on the prepared grid {prepared.image.shape[1:]}")
-    order, flips = nearest_axes(prepared.source_affine)
-    own_mm = tuple(spacing_of(prepared.source_affine)[axis] for axis in order)
-    laid_shape = tuple(prepared.source_shape[axis] for axis in order)
+    shape, affine = prepared.upright
+    order, flips = nearest_axes(affine)
+    own_mm = tuple(spacing_of(affine)[axis] for axis in order)
+    laid_shape = tuple(shape[axis] for axis in order)
     first, second, third = _matrices(scores.shape[1:], laid_shape, prepared.spacing_mm, own_mm)
     third = np.eye(laid_shape[2], dtype=np.float32) if third is None else third
     dtype = np.uint8 if len(scores) <= 256 else np.uint16
@@ -125,7 +137,10 @@ def restore_classes(scores: np.ndarray, prepared: Prepared) -> np.ndarray:
     for start in range(0, laid_shape[2], _SLAB):
         slab = resample_axes(scores, (first, second, third[start : start + _SLAB]))
         laid[0, :, :, start : start + _SLAB] = slab.argmax(axis=0)
-    return np.ascontiguousarray(_unlay(laid, order, flips)[0])
+    classes = np.ascontiguousarray(_unlay(laid, order, flips)[0])
+    if affine is prepared.source_affine:
+        return classes
+    return move_classes(classes, affine, shape=prepared.source_shape, to_affine=prepared.source_affine)
 
 
 def _lay(data: np.ndarray, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> np.ndarray:
