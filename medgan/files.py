@@ -13,11 +13,15 @@ from medgan.errors import MedganError
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, is_private: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder that becomes `path` when the block ends well.
 
     The file is flushed to disk before it takes its name (`os.replace`); on any exception it is removed and an
     existing `path` is left as it was. The temporary name keeps the suffixes of `path`, for writers that go by them.
+
+    Args:
+        path: the file to be.
+        is_private: only its owner may read it (mode 0600).
 
     Raises:
         MedganError: if the folder cannot be written to, or the disk is full.
@@ -32,7 +36,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o600 if is_private else 0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -42,10 +46,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def write_text(path: str | Path, text: str, *, is_private: bool = False) -> None:
+    """Write `text` to `path` as UTF-8, atomically; `is_private` as in `atomic_path`."""
+    with atomic_path(path, is_private=is_private) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def write_json(path: str | Path, value: object) -> None:

@@ -42,7 +42,8 @@ def data_sha256(cases: Iterable[Case]) -> str:
     for case in sorted(cases, key=lambda case: case.case_id):
         images = [sha256_of(path) for path in case.images]
         label = sha256_of(case.label) if case.label else None
-        digest.update(repr((case.case_id, case.split, case.patient, case.resample_label, images, label)).encode())
+        row = (case.case_id, case.split, case.patient, case.resample_label, case.series, images, label)
+        digest.update(repr(row).encode())
     return digest.hexdigest()
 
 

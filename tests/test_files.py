@@ -110,3 +110,11 @@ def test_hash_of_a_folder_changes_with_names_and_content_but_not_with_its_place(
 def test_hash_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MedganError, match="gone could not be read"):
         sha256_of(tmp_path / "gone")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are a POSIX matter")
+def test_a_private_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    write_text(tmp_path / "key.csv", "case_0001,p1\n", is_private=True)
+    write_text(tmp_path / "manifest.csv", "case_0001\n")
+    assert (tmp_path / "key.csv").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "manifest.csv").stat().st_mode & 0o044 != 0

@@ -1,11 +1,20 @@
 """From command-line inputs to cases and pairs."""
 
+import json
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from medgan.errors import MedganError
-from medgan.manifest.case_ids import DICOM_SUFFIXES, VOLUME_SUFFIXES, case_id_of, distinct_case_ids
+from medgan.manifest.case_ids import (
+    DICOM_SUFFIXES,
+    SEGMENTATION_SUFFIX,
+    VOLUME_SUFFIXES,
+    case_id_of,
+    distinct_case_ids,
+)
 from medgan.manifest.inputs import Pair, find_inputs, pair_cases
 from medgan.volume.readers import READERS
 
@@ -24,14 +33,22 @@ def found_in(*paths: Path, split: str | None = None) -> list[tuple[str, Path]]:
 
 @pytest.mark.parametrize(
     ("name", "case_id"),
-    [("a.nii.gz", "a"), ("a.b.nii", "a.b"), ("A.PNG", "A"), ("1.2.840.99", "1.2.840.99"), ("s.dcm", "s")],
+    [
+        ("a.nii.gz", "a"),
+        ("a.b.nii", "a.b"),
+        ("A.PNG", "A"),
+        ("1.2.840.99", "1.2.840.99"),
+        ("s.dcm", "s"),
+        ("a.seg.nrrd", "a"),
+        ("b.zip", "b"),
+    ],
 )
 def test_case_id_is_the_file_name_without_volume_suffix(name: str, case_id: str) -> None:
     assert case_id_of(Path("folder") / name) == case_id
 
 
 def test_suffixes_that_are_looked_for_are_those_that_can_be_read() -> None:
-    assert {*VOLUME_SUFFIXES, *DICOM_SUFFIXES} == set(READERS)
+    assert {*VOLUME_SUFFIXES, *DICOM_SUFFIXES} == {*READERS, SEGMENTATION_SUFFIX}
 
 
 def test_repeated_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
@@ -73,6 +90,33 @@ def test_sub_folders_with_dicom_are_cases_beside_volume_files(tmp_path: Path) ->
 def test_series_folders_of_one_name_get_their_patients_name_in_front(tmp_path: Path) -> None:
     make_files(tmp_path, "p1/ct/1.dcm", "p2/ct/1.dcm", content=DICOM_HEAD)
     assert [case_id for case_id, _ in found_in(tmp_path)] == ["p1_ct", "p2_ct"]
+
+
+def test_folders_of_labels_alone_are_no_cases(tmp_path: Path) -> None:
+    make_files(tmp_path, "ct/1.dcm", content=DICOM_HEAD)
+    (tmp_path / "rs").mkdir()
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID, dataset.Modality = generate_uid(), "RTSTRUCT"
+    dataset.save_as(tmp_path / "rs" / "1.dcm", enforce_file_format=True)
+    assert found_in(tmp_path) == [("ct", tmp_path / "ct")]
+
+
+def test_segmentations_beside_images_are_no_cases(tmp_path: Path) -> None:
+    make_files(tmp_path, "a.nrrd", "a.seg.nrrd", "only/b.seg.nrrd")
+    assert found_in(tmp_path) == [("a", tmp_path / "a.nrrd")]
+    assert found_in(tmp_path / "only") == [("b", tmp_path / "only/b.seg.nrrd")]
+
+
+def test_zips_are_cases_where_there_are_no_volume_files(tmp_path: Path) -> None:
+    make_files(tmp_path, "a.zip", "b.ZIP")
+    assert found_in(tmp_path) == [("a", tmp_path / "a.zip"), ("b", tmp_path / "b.ZIP")]
+    make_files(tmp_path, "c.nii")
+    assert found_in(tmp_path) == [("c", tmp_path / "c.nii")]
+    assert found_in(tmp_path / "a.zip") == [("a", tmp_path / "a.zip")]
 
 
 def test_all_unusable_inputs_are_listed(tmp_path: Path) -> None:
@@ -159,6 +203,29 @@ def test_pairs_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
         pair_cases(manifest, tmp_path / "twice")
     with pytest.raises(MedganError, match="no such file or folder"):
         pair_cases(manifest, tmp_path / "gone")
+
+
+def test_of_the_files_of_one_prediction_the_first_listed_counts(tmp_path: Path) -> None:
+    make_files(tmp_path, "ref/a.nii", "out/a.nii.gz", "out/a.seg.nrrd", "out/a.seg.dcm", "out/a.rtstruct.dcm")
+    record = {"files": {"nifti": "a.nii.gz", "seg.nrrd": "a.seg.nrrd", "dicom-seg": "a.seg.dcm"}}
+    (tmp_path / "out" / "a.json").write_text(json.dumps(record))
+    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / "a.nii.gz"
+    (tmp_path / "out" / "a.nii.gz").unlink()
+    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / "a.seg.nrrd"
+
+
+@pytest.mark.parametrize("text", ["{}", '{"files": {"nifti": "b.nii.gz"}}', '{"files": ["a.nii.gz"]}', "[]"])
+def test_files_that_no_record_makes_one_are_two(tmp_path: Path, text: str) -> None:
+    make_files(tmp_path, "ref/a.nii", "out/a.nii.gz", "out/a.seg.nrrd")
+    (tmp_path / "out" / "a.json").write_text(text)
+    with pytest.raises(MedganError, match=r"case a has two, a\.nii\.gz and a\.seg\.nrrd"):
+        pair_cases(tmp_path / "ref", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.seg.dcm", "a.labelmap.dcm"])
+def test_derived_object_alone_is_a_prediction(tmp_path: Path, name: str) -> None:
+    make_files(tmp_path, "ref/a.nii", f"out/{name}")
+    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / name
 
 
 def test_case_without_label_cannot_be_a_reference(tmp_path: Path) -> None:

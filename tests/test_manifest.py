@@ -87,7 +87,7 @@ def test_all_problems_are_listed_with_row_and_field(tmp_path: Path) -> None:
             "A,a.nii,,test,p1",
             "../evil,b.nii,,tets,p2",
             "c,gone.nii,gone_label.nii,test,=1+1",
-            "d,,,,",
+            "d,,a_label.nii,,",
             "e,zero.nii,,train,p5",
             "f,series,,test,",
         )
@@ -102,7 +102,7 @@ def test_all_problems_are_listed_with_row_and_field(tmp_path: Path) -> None:
         f"row 5 (c): label {tmp_path / 'gone_label.nii'}: No such file",
         "row 5 (c): patient '=1+1' must",
         "row 6 (d): image must not be empty",
-        "row 6 (d): split is empty, but other rows have one",
+        "row 6 (d): split is empty, but other rows have one; only a case without a label may do without",
         f"row 7 (e): image {tmp_path / 'zero.nii'}: is empty (0 bytes)",
         "row 7 (e): label is missing; a train case must have one",
         f"row 8 (f): image {tmp_path / 'series'}: is an empty folder",
@@ -231,6 +231,57 @@ def test_written_manifest_reads_back(tmp_path: Path) -> None:
         "case_id,image_0,image_1,label,split,patient,label_grid\n"
         "a,data/t1.nii,data/t2.nii,data/seg.nii,test,p1,resample\n"
     )
+    assert read_manifest(tmp_path / "manifest.csv") == cases
+
+
+def test_series_of_one_folder_are_cases_of_their_own(tmp_path: Path) -> None:
+    make_files(tmp_path, "study/1.dcm", "study.zip", "masks/heart.nii.gz")
+    path = write_csv(
+        tmp_path, "case_id,image,label,series", "a,study,masks,1.2.3", "b,study,,1.2.4#2", "c,study.zip,,1.2.3"
+    )
+    cases = read_manifest(path)
+    assert [(case.images[0].name, case.series) for case in cases] == [
+        ("study", "1.2.3"),
+        ("study", "1.2.4#2"),
+        ("study.zip", "1.2.3"),
+    ]
+    assert cases[0].label == tmp_path / "masks"
+    write_manifest(cases, tmp_path / "again.csv")
+    assert read_manifest(tmp_path / "again.csv") == cases
+    rows = [{"case_id": case.case_id, "image": str(case.images[0]), "series": case.series} for case in cases]
+    assert [case.series for case in read_manifest(write_json(tmp_path, rows))] == ["1.2.3", "1.2.4#2", "1.2.3"]
+
+
+def test_rows_that_may_mean_one_series_are_refused(tmp_path: Path) -> None:
+    make_files(tmp_path, "study/1.dcm", "t1.nii", "t2.nii")
+    rows = ("a,study,1.2.3", "b,study,1.2.4", "c,study,1.2.3")
+    text = problems_of(write_csv(tmp_path, "case_id,image,series", *rows))
+    assert text.endswith("the same image study stands twice: row 2 (a), row 4 (c).")
+    text = problems_of(write_csv(tmp_path, "case_id,image,series", *rows[:2], "c,study,"))
+    assert text.endswith("the same image study stands twice: row 2 (a), row 3 (b), row 4 (c).")
+    text = problems_of(
+        write_csv(tmp_path, "case_id,image_0,image_1,series", "a,t1.nii,t2.nii,1.2", "b,t1.nii,t2.nii,=1")
+    )
+    assert "row 2 (a): series needs a single image, found 2 channels" in text
+    assert "row 3 (b): series '=1' must be printable and not start with = + - @" in text
+
+
+def test_only_a_case_without_a_label_may_do_without_a_split(tmp_path: Path) -> None:
+    make_files(tmp_path, "a.nii", "b.nii", "seg.nii")
+    header = "case_id,image,label,split,patient"
+    cases = read_manifest(write_csv(tmp_path, header, "a,a.nii,seg.nii,train,p1", "b,b.nii,,,p1"))
+    assert [case.split for case in cases] == ["train", None]
+    text = problems_of(write_csv(tmp_path, header, "a,a.nii,,test,p1", "b,b.nii,seg.nii,,p2"))
+    assert "row 3 (b): split is empty" in text
+
+
+def test_written_cells_are_no_formulas_and_read_back(tmp_path: Path) -> None:
+    names = ("=1+1.nii", "+a.nii", "-a.nii", "@a.nii", " a.nii")
+    make_files(tmp_path, *names)
+    cases = [Case(f"c{n}", (tmp_path / name,), patient="p") for n, name in enumerate(names)]
+    write_manifest(cases, tmp_path / "manifest.csv")
+    lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == [f"./{name}" for name in names]
     assert read_manifest(tmp_path / "manifest.csv") == cases
 
 

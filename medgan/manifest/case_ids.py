@@ -5,7 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+SEGMENTATION_SUFFIX = ".seg.nrrd"  # of 3D Slicer
 VOLUME_SUFFIXES = (
+    SEGMENTATION_SUFFIX,
     ".nii.gz",
     ".nii",
     ".mha",
@@ -20,6 +22,7 @@ VOLUME_SUFFIXES = (
     ".bmp",
 )
 DICOM_SUFFIXES = (".dcm", ".ima")
+ARCHIVE_SUFFIX = ".zip"  # of a DICOM series
 _MAX_LENGTH = 120  # a file name holds 255 bytes, and outputs append to the case id
 
 
@@ -47,9 +50,9 @@ def comparable(case_id: str) -> str:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the suffix of a volume or DICOM file in lower case (".nii.gz" is one suffix), or "" for other names."""
-    name = path.name.lower()
-    return next((suffix for suffix in (*VOLUME_SUFFIXES, *DICOM_SUFFIXES) if name.endswith(suffix)), "")
+    """Return the suffix of a volume, DICOM file or zip in lower case (".nii.gz" is one suffix), or "" for others."""
+    name, known = path.name.lower(), (*VOLUME_SUFFIXES, *DICOM_SUFFIXES, ARCHIVE_SUFFIX)
+    return next((suffix for suffix in known if name.endswith(suffix)), "")
 
 
 def case_id_of(path: Path) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from medgan.errors import MedganError, raise_all
 from medgan.manifest.case import Case
 from medgan.manifest.case_ids import (
+    ARCHIVE_SUFFIX,
     DICOM_SUFFIXES,
+    SEGMENTATION_SUFFIX,
     VOLUME_SUFFIXES,
     case_id_of,
     case_id_problem,
@@ -17,8 +19,11 @@ from medgan.manifest.case_ids import (
     suffix_of,
 )
 from medgan.manifest.read import read_manifest
+from medgan.manifest.tables import read_json
+from medgan.volume.dicom.files import read_header
 
 _MANIFEST_SUFFIXES = (".csv", ".json")
+_DERIVED_SUFFIXES = (".seg.nrrd", ".seg.dcm", ".labelmap.dcm")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Pair:
         prediction: the predicted label volume; None if there is none, which counts as a failed case.
         image: the image (its first channel) for figures, if the reference is a manifest.
         resample_reference: the reference may lie on another grid and is brought over by affine.
+        series: the series of the image, where its folder or zip holds several.
     """
 
     case_id: str
@@ -38,13 +44,16 @@ class Pair:
     prediction: Path | None
     image: Path | None = None
     resample_reference: bool = False
+    series: str = ""
 
 
 def find_inputs(paths: Sequence[str | Path], *, split: str | None = None, root: str | Path | None = None) -> list[Case]:
-    """Return the cases that image files, DICOM folders, folders of images and manifests stand for.
+    """Return the cases that image files, DICOM folders, zips, folders of images and manifests stand for.
 
     A folder with volume files is a case per file, and a case per DICOM series in its sub-folders. A folder that holds
-    DICOM files only is one series, one case. Case ids are file names without suffixes, or folder names.
+    DICOM files only is one series, one case; one that holds neither is a case per zip. `.seg.nrrd` files beside other
+    volumes, and folders with nothing but DICOM SEG or RTSTRUCT, are passed over. Case ids are file names without
+    suffixes, or folder names.
 
     Args:
         paths: what to look through.
@@ -76,7 +85,8 @@ def pair_cases(
 
     Args:
         reference: a label file, a folder of label files, or a manifest, whose label column is used.
-        prediction: a label file, or a folder with `<case_id>.nii.gz` (or another volume format) per case.
+        prediction: a label file, or a folder with `<case_id>.nii.gz` (or another volume format, or `.seg.nrrd`, or a
+            DICOM SEG `.seg.dcm`) per case. Of several that the case's record lists as one prediction, the first counts.
         split: take only these cases of the manifest.
         root: as in `read_manifest`.
 
@@ -99,6 +109,7 @@ def pair_cases(
             predictions[case.case_id],
             image=case.images[0] if _is_manifest(reference) else None,
             resample_reference=case.resample_label,
+            series=case.series,
         )
         for case, label in zip(cases, labels, strict=True)
         if label
@@ -124,7 +135,7 @@ def _path_cases(path: Path) -> list[Case]:
     images = list(_images_in(path))
     if not images:
         raise MedganError(
-            f"folder {path}: holds no volume ({', '.join(VOLUME_SUFFIXES[:5])}, ...) and no DICOM series."
+            f"folder {path}: holds no volume ({', '.join(VOLUME_SUFFIXES[1:6])}, ...) and no DICOM series."
         )
     if images == [path]:
         return [_case(case_id_of(path), path)]
@@ -142,14 +153,19 @@ def _images_in(folder: Path) -> Iterator[Path]:
     if not volumes and _holds_dicom(folder):
         yield folder
         return
-    yield from volumes
+    images = [path for path in volumes if suffix_of(path) != SEGMENTATION_SUFFIX]
+    yield from images or volumes or _files_in(folder, [ARCHIVE_SUFFIX])
     for parent, names, _ in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield from (Path(parent, name) for name in names if _holds_dicom(Path(parent, name)))
 
 
 def _volumes_in(folder: Path) -> list[Path]:
-    return sorted(path for path in _visible_files(folder) if suffix_of(path) in VOLUME_SUFFIXES)
+    return _files_in(folder, VOLUME_SUFFIXES)
+
+
+def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    return sorted(path for path in _visible_files(folder) if suffix_of(path) in suffixes)
 
 
 def _visible_files(folder: Path) -> list[Path]:
@@ -157,7 +173,7 @@ def _visible_files(folder: Path) -> list[Path]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    return any(_looks_dicom(path) for path in _visible_files(folder))
+    return any(_looks_dicom(path) and not _is_label(path) for path in _visible_files(folder))
 
 
 def _looks_dicom(path: Path) -> bool:
@@ -169,6 +185,15 @@ def _looks_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(132)
     return head[128:] == b"DICM" or (not path.suffix and head[:2] == b"\x08\x00")  # or group 0008 without a preamble
+
+
+def _is_label(path: Path) -> bool:
+    """Return whether a DICOM file is a SEG or an RTSTRUCT; one that is damaged counts as an image, which says why."""
+    try:
+        file = read_header(path)
+        return file is not None and file.text("Modality") in ("SEG", "RTSTRUCT")
+    except MedganError:
+        return False
 
 
 def _clashes(cases: Sequence[Case]) -> list[str]:
@@ -192,16 +217,37 @@ def _predictions_of(case_ids: Sequence[str], prediction: Path) -> dict[str, Path
     if not prediction.is_dir():
         raise MedganError(f"prediction {prediction}: no such file or folder.")
     files: dict[str, list[Path]] = {}
-    for path in _volumes_in(prediction):
-        files.setdefault(case_id_of(path), []).append(path)
-    twice = {case_id: files[case_id] for case_id in case_ids if len(files.get(case_id, [])) > 1}
+    for path in sorted(_visible_files(prediction)):
+        if suffix := _prediction_suffix(path):
+            files.setdefault(path.name[: -len(suffix)], []).append(path)
+    chosen = {case_id: _one_prediction(prediction, case_id, files.get(case_id, [])) for case_id in case_ids}
+    twice = {case_id: files[case_id] for case_id, path in chosen.items() if path is None and files.get(case_id)}
     problems = [
         f"case {case_id} has two, {several[0].name} and {several[1].name}." for case_id, several in twice.items()
     ]
     raise_all(problems, where=f"predictions {prediction}")
-    if not files.keys() & set(case_ids):
+    if not any(chosen.values()):
         raise MedganError(
             f"prediction {prediction}: must hold a file per case, as in {case_ids[0]}.nii.gz; "
-            f"none of its {len(files)} volumes is named for a case of the reference."
+            f"none of its {sum(map(len, files.values()))} volumes is named for a case of the reference."
         )
-    return {case_id: files.get(case_id, [None])[0] for case_id in case_ids}
+    return chosen
+
+
+def _prediction_suffix(path: Path) -> str:
+    """Return the suffix of a file that can be a prediction: a volume, or one that medgan derives from a series."""
+    return next((suffix for suffix in _DERIVED_SUFFIXES if path.name.endswith(suffix)), "") or (
+        suffix_of(path) if suffix_of(path) in VOLUME_SUFFIXES else ""
+    )
+
+
+def _one_prediction(folder: Path, case_id: str, found: Sequence[Path]) -> Path | None:
+    """Return the one file of a case, or the first of those that its record says are one prediction; else None."""
+    if len(found) < 2:
+        return next(iter(found), None)
+    record = folder / f"{case_id}.json"
+    document = read_json(record) if record.is_file() else {}
+    files = document.get("files") if isinstance(document, dict) else None
+    listed = list(files.values()) if isinstance(files, dict) else []
+    by_name = {path.name: path for path in found}
+    return next((by_name[name] for name in listed if name in by_name), None)

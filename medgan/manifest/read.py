@@ -15,6 +15,7 @@ from medgan.manifest.splits import assign_validation
 from medgan.manifest.tables import Row, read_rows
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
+_FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def read_manifest(
@@ -63,12 +64,14 @@ def write_manifest(cases: Sequence[Case], path: str | Path) -> None:
     images = ["image"] if num_channels == 1 else [f"image_{n}" for n in range(num_channels)]
     grid = ["label_grid"] if any(case.resample_label for case in cases) else []
     text = io.StringIO()
+    series = ["series"] if any(case.series for case in cases) else []
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case_id", *images, "label", "split", "patient", *grid])
+    writer.writerow(["case_id", *images, "label", "split", "patient", *grid, *series])
     for case in cases:
         label = _relative(case.label, path.parent) if case.label else ""
         channels = [_relative(image, path.parent) for image in case.images]
         tail = ["resample" if case.resample_label else "same"] if grid else []
+        tail += [case.series] if series else []
         writer.writerow([case.case_id, *channels, label, case.split or "", case.patient or case.case_id, *tail])
     write_text(path, text.getvalue())
 
@@ -92,8 +95,11 @@ def _row_problems(row: Row) -> list[str]:
         found.append(f"split must be one of {', '.join(_SPLITS)}, found {row.split!r}")
     if row.split in ("train", "val") and not row.label:
         found.append(f"label is missing; a {row.split} case must have one")
-    if row.patient[:1] in ("=", "+", "-", "@") or not row.patient.isprintable():
-        found.append(f"patient {row.patient!r} must be printable and not start with = + - @")
+    for field, text in (("patient", row.patient), ("series", row.series)):
+        if text.startswith(_FORMULA_STARTS) or not text.isprintable():
+            found.append(f"{field} {text!r} must be printable and not start with = + - @")
+    if row.series and len(row.images) > 1:
+        found.append(f"series needs a single image, found {len(row.images)} channels")
     if row.label_grid not in ("", "same", "resample"):
         found.append(f"label_grid must be 'same' or 'resample', found {row.label_grid!r}")
     return [f"{_named(row)}: {problem}." for problem in found if problem]
@@ -137,9 +143,15 @@ def _image_conflicts(rows: Sequence[Row], files: Sequence[list[tuple[str, Path]]
                 users.setdefault(os.path.realpath(path), []).append(row)
     return [
         f"the same image {Path(path).name} stands twice: {', '.join(_named(row) for row in same)}."
-        for path, same in users.items()
-        if len(same) > 1
+        for path, several in users.items()
+        if len(same := _of_one_series(several)) > 1
     ]
+
+
+def _of_one_series(rows: list[Row]) -> list[Row]:
+    """Return those of the rows of one folder or zip that may mean the same image; a row without a series may be any."""
+    named = [row.series for row in rows]
+    return rows if "" in named else [row for row in rows if named.count(row.series) > 1]
 
 
 def _patient_conflicts(rows: Sequence[Row]) -> list[str]:
@@ -159,7 +171,11 @@ def _patient_conflicts(rows: Sequence[Row]) -> list[str]:
 def _uneven(rows: Sequence[Row]) -> list[str]:
     problems = []
     if any(row.split for row in rows):
-        problems += [f"{_named(row)}: split is empty, but other rows have one." for row in rows if not row.split]
+        problems += [
+            f"{_named(row)}: split is empty, but other rows have one; only a case without a label may do without."
+            for row in rows
+            if row.label and not row.split
+        ]
     expected = len(rows[0].images) if rows else 0
     problems += [
         f"{_named(row)}: must have {expected} image channels like the first row, found {len(row.images)}."
@@ -177,11 +193,14 @@ def _case_of(row: Row, folder: Path) -> Case:
         split=next((split for split in _SPLITS if split == row.split), None),
         patient=row.patient or row.case_id,
         resample_label=row.label_grid == "resample",
+        series=row.series,
     )
 
 
 def _relative(path: Path, folder: Path) -> str:
+    """Return a path as a cell that is no spreadsheet formula and that reading, which strips cells, leaves as it is."""
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        text = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive on Windows
         return path.resolve().as_posix()
+    return f"./{text}" if text.startswith(_FORMULA_STARTS) or text[:1].isspace() else text

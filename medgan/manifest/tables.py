@@ -5,14 +5,14 @@ import difflib
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from medgan.errors import MedganError, raise_all
 from medgan.manifest.case_ids import distinct_case_ids
 
-COLUMNS = ("case_id", "image", "label", "split", "patient", "label_grid")
+COLUMNS = ("case_id", "image", "label", "split", "patient", "label_grid", "series")
 _TEXTS = tuple(name for name in COLUMNS if name != "image")
 SECTIONS: Mapping[str, str] = {"training": "train", "validation": "val", "test": "test"}
 _MAX_BYTES = 200_000_000
@@ -24,7 +24,7 @@ class Row:
 
     Attributes:
         place: where the row stands, for messages ("row 3", "training entry 2").
-        case_id, label, split, patient, label_grid: the fields of the same names.
+        case_id, label, split, patient, label_grid, series: the fields of the same names.
         images: one path per channel, as written.
     """
 
@@ -35,6 +35,7 @@ class Row:
     split: str
     patient: str
     label_grid: str
+    series: str
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -48,23 +49,32 @@ def read_rows(path: Path) -> list[Row]:
     if reader is None:
         raise MedganError(f"manifest {path}: must be a .csv or .json file, found suffix {path.suffix!r}.")
     problems: list[str] = []
-    rows = reader(_text_of(path), problems, where=f"manifest {path}")
+    rows = reader(_text_of(path, where=f"manifest {path}"), problems, where=f"manifest {path}")
     raise_all(problems, where=f"manifest {path}")
     return rows
 
 
-def _text_of(path: Path) -> str:
+def read_json(path: Path) -> object:
+    """Return what a JSON file holds; keys that stand there twice, NaN and infinities are refused.
+
+    Raises:
+        MedganError: if it cannot be read or parsed.
+    """
+    return _document_of(_text_of(path, where=str(path)), where=str(path))
+
+
+def _text_of(path: Path, *, where: str) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise MedganError(f"manifest {path}: must be under {_MAX_BYTES} bytes, found {path.stat().st_size}.")
+            raise MedganError(f"{where}: must be under {_MAX_BYTES} bytes, found {path.stat().st_size}.")
         return path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte-order mark in front
     except UnicodeDecodeError as error:
         raise MedganError(
-            f"manifest {path}: must be UTF-8 text, found byte 0x{error.object[error.start]:02x} at position "
+            f"{where}: must be UTF-8 text, found byte 0x{error.object[error.start]:02x} at position "
             f"{error.start}. Save it again with UTF-8 encoding."
         ) from error
     except OSError as error:
-        raise MedganError(f"manifest {path}: could not be read: {error.strerror or error}.") from error
+        raise MedganError(f"{where}: could not be read: {error.strerror or error}.") from error
 
 
 def _csv_rows(text: str, problems: list[str], *, where: str) -> list[Row]:
@@ -102,15 +112,11 @@ def _header_problems(header: list[str]) -> Iterator[str]:
 def _row_of_cells(place: str, header: list[str], cells: list[str]) -> Row:
     found = dict(zip(header, cells, strict=True))
     images = tuple(cell for name, cell in zip(header, cells, strict=True) if name.startswith("image"))
-    case_id, _, label, split, patient, label_grid = (found.get(name, "") for name in COLUMNS)
-    return Row(place, case_id, images, label, split, patient, label_grid)
+    return Row(place, images=images, **{name: found.get(name, "") for name in _TEXTS})
 
 
 def _json_rows(text: str, problems: list[str], *, where: str) -> list[Row]:
-    try:
-        document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError and names line and column
-        raise MedganError(f"{where}: is not valid JSON: {error}.") from error
+    document = _document_of(text, where=where)
     if isinstance(document, list):
         return _listed_rows(document, problems)
     if isinstance(document, dict) and SECTIONS.keys() & document.keys():
@@ -119,6 +125,14 @@ def _json_rows(text: str, problems: list[str], *, where: str) -> list[Row]:
         f"{where}: must be a list of cases, or an MSD/MONAI datalist with 'training', 'validation' or 'test'; "
         f"found {_shape_of(document)}."
     )
+
+
+def _document_of(text: str, *, where: str) -> object:
+    try:
+        document: object = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError and names line and column
+        raise MedganError(f"{where}: is not valid JSON: {error}.") from error
+    return document
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -144,8 +158,8 @@ def _listed_rows(entries: list[object], problems: list[str]) -> list[Row]:
         unknown = [key for key in entry if key not in COLUMNS and not key.startswith("image")]
         problems += [f"{place}: {_unknown('key', key)}" for key in unknown]
         images = [_images_of(entry[key], f"{place}: {key}", problems) for key in entry if key.startswith("image")]
-        case_id, label, split, patient, grid = (_text(entry.get(key), f"{place}: {key}", problems) for key in _TEXTS)
-        rows.append(Row(place, case_id, tuple(path for group in images for path in group), label, split, patient, grid))
+        texts = {key: _text(entry.get(key), f"{place}: {key}", problems) for key in _TEXTS}
+        rows.append(Row(place, images=tuple(path for group in images for path in group), **texts))
     return rows
 
 
@@ -160,10 +174,7 @@ def _datalist_rows(document: dict[str, object], problems: list[str]) -> list[Row
         elif isinstance(value, list) and any(isinstance(entry, dict) and "image" in entry for entry in value):
             problems.append(f"section {key!r} is unknown; the sections are {', '.join(SECTIONS)}.")
     named = distinct_case_ids([Path(row.images[0]) if row.images else Path() for row in rows])
-    return [
-        row if row.case_id else Row(**{**vars(row), "case_id": case_id})
-        for row, case_id in zip(rows, named, strict=True)
-    ]
+    return [row if row.case_id else replace(row, case_id=case_id) for row, case_id in zip(rows, named, strict=True)]
 
 
 def _section_rows(section: str, entries: list[object], problems: list[str], *, folds: bool) -> list[Row]:
@@ -175,11 +186,9 @@ def _section_rows(section: str, entries: list[object], problems: list[str], *, f
             problems.append(f"{place}: must be an object with image and label, found {_shape_of(entry)}.")
             continue
         images = _images_of(found.get("image"), f"{place}: image", problems)
-        case_id, label, patient, grid = (
-            _text(found.get(key), f"{place}: {key}", problems) for key in ("case_id", "label", "patient", "label_grid")
-        )
+        texts = {key: _text(found.get(key), f"{place}: {key}", problems) for key in _TEXTS if key != "split"}
         split = "val" if folds and section == "training" and found.get("fold") == 0 else SECTIONS[section]
-        rows.append(Row(place, case_id, images, label, split, patient, grid))
+        rows.append(Row(place, images=images, split=split, **texts))
     return rows
 
 
