@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medgan.volume.affine import lps_to_ras
 from medgan.volume.volume import Volume
@@ -90,6 +90,88 @@ def _ct_slice(volume: Volume, k: int, transfer_syntax: UID) -> Dataset:
     dataset.RescaleSlope, dataset.RescaleIntercept = "1", "-1024"
     set_pixels(dataset, (volume.data[0, :, :, k].T + 1024).astype(np.int16))
     return dataset
+
+
+def change(**elements: object) -> Callable[[Dataset, int], None]:
+    """Return an edit for `write_dicom_series` that sets elements of every slice, or deletes those that are None.
+
+    A function as the value is called with the dataset and k.
+    """
+
+    def edit(dataset: Dataset, k: int) -> None:
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value(dataset, k) if callable(value) else value)
+
+    return edit
+
+
+def write_enhanced(
+    path: Path,
+    volume: Volume,
+    *,
+    order: Sequence[int] | None = None,
+    series: str | None = None,
+    edit: Callable[[Dataset], None] | None = None,
+    edit_frame: Callable[[Dataset, int], None] | None = None,
+) -> Path:
+    """Write a volume of whole HU as one enhanced multi-frame CT object, and return its path.
+
+    Args:
+        path: the file.
+        volume: the HU to write.
+        order: frame f holds slice order[f]; a slice may come more than once. None: as they lie.
+        series: its SeriesInstanceUID; None for a new one.
+        edit: changes the dataset before it is written.
+        edit_frame: changes the functional groups of frame f.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    order = range(volume.shape[2]) if order is None else order
+    slices = [_ct_slice(volume, k, ExplicitVRLittleEndian) for k in order]
+    dataset = slices[0]
+    shared, per_frame = Dataset(), []
+    shared.PixelMeasuresSequence = [_moved(dataset, "PixelSpacing", "SliceThickness")]
+    shared.PlaneOrientationSequence = [_moved(dataset, "ImageOrientationPatient")]
+    for f, each in enumerate(slices):
+        frame, content = Dataset(), Dataset()
+        content.StackID, content.InStackPositionNumber = "1", order[f] + 1
+        frame.FrameContentSequence = [content]
+        frame.PlanePositionSequence = [_moved(each, "ImagePositionPatient")]
+        frame.PixelValueTransformationSequence = [_moved(each, "RescaleSlope", "RescaleIntercept")]
+        if edit_frame:
+            edit_frame(frame, f)
+        per_frame.append(frame)
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], per_frame
+    dataset.NumberOfFrames = len(slices)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), series or generate_uid()
+    dataset.PixelData = b"".join(each.PixelData for each in slices)
+    if edit:
+        edit(dataset)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _moved(dataset: Dataset, *keywords: str) -> Dataset:
+    """Return an item with elements that are taken out of a dataset."""
+    item = Dataset()
+    for keyword in keywords:
+        setattr(item, keyword, dataset[keyword].value)
+        delattr(dataset, keyword)
+    return item
+
+
+def assert_same_world(a: Volume, b: Volume) -> None:
+    """Compare the values of b at the world points of the voxels of a."""
+    indices = np.indices(a.shape).reshape(3, -1)
+    world = a.affine[:3, :3] @ indices + a.affine[:3, 3:]
+    inverse = np.linalg.inv(b.affine)
+    found = inverse[:3, :3] @ world + inverse[:3, 3:]
+    nearest = np.rint(found).astype(int)
+    np.testing.assert_allclose(found, nearest, atol=0.01)
+    np.testing.assert_array_equal(b.data[0][tuple(nearest)], a.data[0][tuple(indices)])
 
 
 def set_pixels(dataset: Dataset, stored: np.ndarray) -> None:

@@ -1,21 +1,14 @@
-"""The values of one DICOM slice: pixels checked, decoded and rescaled.
+"""The values of one DICOM frame: pixels checked, decoded and rescaled.
 
-Uncompressed and RLE pixels are decoded by pydicom (GDCM fills up a truncated RLE frame without a word). Frames of the
-JPEG family are handed to SimpleITK (GDCM) as a bare copy that holds the image's size, its bits and the frame,
-and nothing else: GDCM then neither rescales, nor inverts MONOCHROME1, nor parses elements a stranger wrote.
+Uncompressed and RLE pixels are decoded here; frames of the JPEG family by a `Decoder`, in a child process. The header
+says which bits of a decoded word count and whether they have a sign, whatever the codestream says.
 """
 
-import tempfile
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
-from pydicom import dcmread
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels.utils import pixel_array
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -31,16 +24,15 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
-    SecondaryCaptureImageStorage,
-    generate_uid,
 )
 
 from medgan.errors import MedganError
 from medgan.volume.checks import check_num_bytes
+from medgan.volume.dicom.codestream import Codestream, read_codestream
+from medgan.volume.dicom.decoder import Decoder
 from medgan.volume.dicom.files import DicomFile
-from medgan.volume.itk import check_simpleitk
-
-check_simpleitk()
+from medgan.volume.dicom.frames import encapsulated_frame, native_frame, pixel_element
+from medgan.volume.dicom.rle import decode_rle
 
 _UNCOMPRESSED = {
     ImplicitVRLittleEndian,
@@ -58,28 +50,30 @@ _JPEG_FAMILY = {
     JPEG2000Lossless,
     JPEG2000,
 }
-_PIXEL_DATA = 0x7FE00010
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 _MUST_RESCALE = {"CT", "PT"}  # their values mean nothing (not HU, not Bq/ml) without slope and intercept
+_LARGEST_BLANK_BYTES = 1 << 25  # an all-air slice compresses without bound; a frame larger than this must not
+_MOST_EXPANSION = 1000
 
 
 def check_pixels(file: DicomFile) -> None:
-    """Raise `MedganError` unless a header promises one grey frame whose pixels are there and can be decoded."""
+    """Raise `MedganError` unless a header promises grey frames whose pixels are there and can be decoded."""
     photometric = file.text("PhotometricInterpretation")
     if file.integer("SamplesPerPixel", default=1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise MedganError(
-            f"{file.path} must be a grey image, but is a colour one ({photometric or 'photometric absent'})."
+            f"{file.name} must be a grey image, but is a colour one ({photometric or 'photometric absent'})."
         )
-    if file.integer("NumberOfFrames", default=1) != 1 or "SharedFunctionalGroupsSequence" in file.header:
+    if "FloatPixelData" in file.header or "DoubleFloatPixelData" in file.header:
         raise MedganError(
-            f"{file.path} is an enhanced (multi-frame) object, which is not supported; export single slices."
+            f"{file.name} must hold integer pixels, but its pixel data are floating-point: not supported."
         )
     if "ModalityLUTSequence" in file.header:
-        raise MedganError(f"{file.path} maps its values by a ModalityLUTSequence instead of a rescale: not supported.")
+        raise MedganError(f"{file.name} maps its values by a ModalityLUTSequence instead of a rescale: not supported.")
     syntax = _syntax_of(file)
     if syntax not in _UNCOMPRESSED | _JPEG_FAMILY | {RLELossless}:
-        raise MedganError(f"{file.path} has an unsupported transfer syntax, {syntax.name} ({syntax}); decompress it.")
-    rescale_of(file)
+        raise MedganError(f"{file.name} has an unsupported transfer syntax, {syntax.name} ({syntax}); decompress it.")
+    _check_bits(file)
+    if "SharedFunctionalGroupsSequence" not in file.header:  # there the rescale is each frame's own
+        rescale_of(file)
     _check_length(file, is_compressed=syntax.is_encapsulated)
 
 
@@ -91,30 +85,37 @@ def rescale_of(file: DicomFile) -> tuple[float, float]:
     """
     if "RescaleSlope" not in file.header and "RescaleIntercept" not in file.header:
         if (modality := file.text("Modality")) in _MUST_RESCALE:
-            raise MedganError(f"{file.path} is a {modality} slice without RescaleSlope, so its values have no unit.")
+            raise MedganError(f"{file.name} is a {modality} slice without RescaleSlope, so its values have no unit.")
         return 1.0, 0.0
     slope, intercept = (float(file.numbers(f"Rescale{name}", 1)[0]) for name in ("Slope", "Intercept"))
     if slope == 0:
-        raise MedganError(f"{file.path} must have a RescaleSlope other than 0, which makes all values equal.")
+        raise MedganError(f"{file.name} must have a RescaleSlope other than 0, which makes all values equal.")
     return slope, intercept
 
 
-def read_pixels(file: DicomFile) -> np.ndarray:
-    """Return the rescaled values of a checked slice, axes (rows, columns), float32.
+def read_frame(
+    file: DicomFile, frame: int | None, *, decoder: Decoder, rescale: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Return the rescaled values of one frame of a checked file, axes (rows, columns), float32.
+
+    Args:
+        file: one that `check_pixels` let pass.
+        frame: the frame of a multi-frame file, from 0; None for a file that holds one slice.
+        decoder: decodes compressed frames; it starts nothing before the first one.
+        rescale: slope and intercept of the frame; None for those of the file.
 
     Raises:
-        MedganError: if the pixels cannot be decoded.
+        MedganError: if the pixels cannot be decoded, or contradict the header.
     """
-    slope, intercept = rescale_of(file)
-    try:
-        dataset = dcmread(file.path, force=True)
-        dataset.file_meta.TransferSyntaxUID = _syntax_of(file)  # a bare data set does not say
-        stored = _decode_jpeg(dataset) if _syntax_of(file) in _JPEG_FAMILY else _decode(dataset)
-    except Exception as error:  # damaged bytes make pydicom and GDCM raise many kinds
-        raise _undecodable(file) from error
-    if stored.shape != (file.header.Rows, file.header.Columns):
-        raise _undecodable(file)
-    values: np.ndarray = (stored * slope + intercept).astype(np.float32)
+    num_frames = file.integer("NumberOfFrames", default=1)
+    if frame is None and num_frames != 1:
+        raise MedganError(
+            f"{file.name} is a multi-frame object of {num_frames} frames, but was taken for a single slice."
+        )
+    slope, intercept = rescale or rescale_of(file)
+    stored = _stored(file, frame or 0, num_frames, decoder)
+    with np.errstate(over="ignore"):  # an infinite value is refused with the volume
+        values: np.ndarray = (stored * slope + intercept).astype(np.float32)
     return values
 
 
@@ -123,64 +124,114 @@ def _syntax_of(file: DicomFile) -> UID:
     return UID(str(meta.get("TransferSyntaxUID", "") or ImplicitVRLittleEndian))
 
 
-def _check_length(file: DicomFile, *, is_compressed: bool) -> None:
-    element: Any = file.header.get_item(_PIXEL_DATA, keep_deferred=True)
-    if element is None:
-        raise MedganError(f"{file.path} has no pixel data, or they are cut off; copy it again.")
-    if is_compressed:
-        return
-    row_bytes = file.integer("Columns") * file.integer("BitsAllocated") // 8
-    claimed = file.integer("Rows") * row_bytes
-    if not isinstance(element, RawDataElement) or element.value is not None:  # short enough to be in memory already
-        available = len(element.value)
-    elif element.length == _UNDEFINED_LENGTH:
-        available = 0
-    else:
-        available = element.length
-        check_num_bytes(file.path, claimed=available, available=file.path.stat().st_size - element.value_tell)
-    check_num_bytes(file.path, claimed=claimed, available=available)
-    if available >= claimed + max(row_bytes, 2):  # an odd length is padded by one byte
+def _check_bits(file: DicomFile) -> None:
+    allocated, stored = file.integer("BitsAllocated"), file.integer("BitsStored")
+    high_bit, sign = file.integer("HighBit", default=stored - 1), file.integer("PixelRepresentation")
+    if (
+        allocated not in (8, 16, 32)
+        or not 1 <= stored <= allocated
+        or not stored - 1 <= high_bit < allocated
+        or sign not in (0, 1)
+    ):
         raise MedganError(
-            f"{file.path} has a damaged header: its size calls for {claimed:,} bytes of pixels, but it holds "
-            f"{available:,}; export it again."
+            f"{file.name} must hold pixels of 8, 16 or 32 bits, found BitsAllocated {allocated}, BitsStored {stored}, "
+            f"HighBit {high_bit}, PixelRepresentation {sign}; export it again."
         )
 
 
-def _decode(dataset: Dataset) -> np.ndarray:
-    is_rle = dataset.file_meta.get("TransferSyntaxUID") == RLELossless
-    decoded: np.ndarray = pixel_array(dataset, decoding_plugin="pydicom" if is_rle else "")
-    return decoded
+def _check_length(file: DicomFile, *, is_compressed: bool) -> None:
+    element = pixel_element(file)
+    num_frames = file.integer("NumberOfFrames", default=1)
+    if element is None or element.length == 0:
+        raise MedganError(f"{file.name} has no pixel data, or they are cut off; copy it again.")
+    if num_frames < 1:
+        raise MedganError(f"{file.name} must have a NumberOfFrames above zero, found {num_frames}; export it again.")
+    if is_compressed != (element.length is None):
+        found = "encapsulated" if element.length is None else "not encapsulated"
+        raise MedganError(f"{file.name} is damaged: its pixel data are {found}, against its transfer syntax.")
+    if element.length is None:
+        return
+    row_bytes = file.integer("Columns") * file.integer("BitsAllocated") // 8
+    claimed = num_frames * file.integer("Rows") * row_bytes
+    if element.value is None:
+        available = file.path.stat().st_size - element.start
+        check_num_bytes(file.name, claimed=element.length, available=available)
+    check_num_bytes(file.name, claimed=claimed, available=element.length)
+    if element.length >= claimed + max(row_bytes, 2):  # an odd length is padded by one byte
+        raise MedganError(
+            f"{file.name} has a damaged header: its size calls for {claimed:,} bytes of pixels, but it holds "
+            f"{element.length:,}; export it again."
+        )
 
 
-def _decode_jpeg(dataset: Dataset) -> np.ndarray:
-    """Return the stored integers of a data set's one frame, axes (rows, columns)."""
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ValueError("no end marker")  # libjpeg and CharLS would make up the rest
-    with tempfile.TemporaryDirectory(prefix="medgan-") as folder:
-        copy = Path(folder) / "slice.dcm"
-        _bare_copy(dataset, frame).save_as(copy, enforce_file_format=True)
-        decoded: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(copy), imageIO="GDCMImageIO"))
-    return decoded.reshape(decoded.shape[-2:])
+def _stored(file: DicomFile, index: int, num_frames: int, decoder: Decoder) -> np.ndarray:
+    """Return the stored integers of a frame, axes (rows, columns)."""
+    syntax = _syntax_of(file)
+    rows, columns, num_bytes = file.integer("Rows"), file.integer("Columns"), file.integer("BitsAllocated") // 8
+    if syntax in _UNCOMPRESSED:
+        order = ">" if syntax == ExplicitVRBigEndian else "<"
+        data = native_frame(file, index, num_bytes=rows * columns * num_bytes)
+        with _damage_told(file):
+            words = np.frombuffer(data, f"{order}u{num_bytes}").reshape(rows, columns)
+        return _significant(file, words.astype(f"u{num_bytes}", copy=False))
+    frame = encapsulated_frame(file, index, num_frames=num_frames)
+    if syntax == RLELossless:
+        with _damage_told(file):
+            return _significant(file, decode_rle(frame, rows=rows, columns=columns, num_bytes=num_bytes))
+    with _damage_told(file):
+        stream = read_codestream(frame)
+    _check_stream(file, stream)
+    decoded = decoder.decode(stream, syntax, where=file.name)
+    _check_sign(file, stream, decoded)
+    return _significant(file, decoded.astype(f"u{num_bytes}"))
 
 
-def _bare_copy(dataset: Dataset, frame: bytes) -> Dataset:
-    copy = Dataset()
-    copy.file_meta = FileMetaDataset()
-    copy.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    copy.SOPClassUID = copy.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    copy.SamplesPerPixel, copy.PhotometricInterpretation = 1, "MONOCHROME2"
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
-        setattr(copy, keyword, dataset[keyword].value)
-    copy.PixelData = encapsulate([frame])
-    copy["PixelData"].VR = "OB"
-    copy["PixelData"].is_undefined_length = True
-    return copy
+def _check_stream(file: DicomFile, stream: Codestream) -> None:
+    rows, columns, allocated = file.integer("Rows"), file.integer("Columns"), file.integer("BitsAllocated")
+    found = f"{stream.columns}x{stream.rows} pixels of {stream.bits} bits in {stream.num_components} channel(s)"
+    if (stream.rows, stream.columns, stream.num_components) != (rows, columns, 1) or stream.bits > min(allocated, 16):
+        raise MedganError(
+            f"{file.name} is damaged: its header calls for {columns}x{rows} grey pixels of {allocated} bits (16 at "
+            f"most if compressed), but its pixel data hold {found}."
+        )
+    num_bytes = rows * columns * allocated // 8
+    if num_bytes > max(_LARGEST_BLANK_BYTES, _MOST_EXPANSION * len(stream.data)):
+        raise MedganError(
+            f"{file.name} is truncated or its header is damaged: {num_bytes:,} bytes of pixels cannot come from a "
+            f"compressed size of {len(stream.data):,}."
+        )
 
 
-def _undecodable(file: DicomFile) -> MedganError:
-    return MedganError(
-        f"{file.path} is damaged: its pixel data ({_syntax_of(file).name}) are truncated or cannot be decoded; "
-        "copy it again."
-    )
+def _check_sign(file: DicomFile, stream: Codestream, decoded: np.ndarray) -> None:
+    """Refuse a frame whose codestream and header read its values differently."""
+    is_signed, stored = file.integer("PixelRepresentation") == 1, file.integer("BitsStored")
+    lost_sign = is_signed and not stream.is_signed and stream.bits < stored and int(decoded.max()) >> (stream.bits - 1)
+    if lost_sign or (not is_signed and int(decoded.min()) < 0):
+        raise MedganError(
+            f"{file.name} contradicts itself: its header says {'signed' if is_signed else 'unsigned'} pixels of "
+            f"{stored} bits, its codestream {'signed' if stream.is_signed else 'unsigned'} ones of {stream.bits}; "
+            "decompress it with the program that made it."
+        )
+
+
+def _significant(file: DicomFile, words: np.ndarray) -> np.ndarray:
+    """Return words without the bits that hold no pixel (old overlays), the sign bit extended where there is one."""
+    allocated, stored = file.integer("BitsAllocated"), file.integer("BitsStored")
+    kind = "i" if file.integer("PixelRepresentation") == 1 else "u"
+    signed: np.ndarray = words.view(f"{kind}{allocated // 8}")
+    if stored == allocated:
+        return signed
+    above = allocated - 1 - file.integer("HighBit", default=stored - 1)
+    shifted: np.ndarray = (signed << above) >> (allocated - stored)
+    return shifted
+
+
+@contextmanager
+def _damage_told(file: DicomFile) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise MedganError(
+            f"{file.name} is damaged: its pixel data ({_syntax_of(file).name}) are truncated or cannot be decoded; "
+            "copy it again."
+        ) from error
