@@ -79,3 +79,13 @@ def test_a_flipped_bit_of_a_png_is_seen_by_its_checksum(tmp_path):
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(MedganError, match=r"x.png is truncated, damaged"):
         image2d.read(tmp_path / "x.png")
+
+
+def test_another_format_under_the_name_is_refused_and_not_run(tmp_path):
+    (tmp_path / "x.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(MedganError, match=r"x.png is truncated, damaged or not an image of its kind"):
+        image2d.read(tmp_path / "x.png")
+    Image.fromarray(GREY).save(tmp_path / "x.gif")
+    (tmp_path / "x.gif").rename(tmp_path / "y.png")
+    with pytest.raises(MedganError, match=r"y.png is .* not an image of its kind"):
+        image2d.read(tmp_path / "y.png")

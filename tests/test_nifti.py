@@ -1,7 +1,9 @@
 """NIfTI: geometry and values survive, damage does not pass."""
 
 import gzip
+import os
 import struct
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +13,7 @@ from phantoms import affines, box_volume, oblique_affine
 
 from medgan.errors import MedganError
 from medgan.volume import nifti
-from medgan.volume.volume import same_grid
+from medgan.volume.volume import Volume, same_grid
 
 
 def patched(path, offset, layout, *values):
@@ -130,7 +132,7 @@ def test_bytes_behind_the_last_voxel_are_told(plain):
         (70, "h", (128,), "RGB colour"),
         (70, "h", (32,), "complex"),
         (72, "h", (8,), "bitpix says 8"),
-        (108, "f", (100.0,), "voxel offset must be .* 352, found 100"),
+        (108, "f", (100.0,), "voxel offset must be .* from 352 to 67108864, found 100"),
         (108, "f", (float("nan"),), "voxel offset"),
         (112, "ff", (1.0, float("inf")), "scl_slope"),
         (123, "B", (5,), "unit"),
@@ -140,7 +142,23 @@ def test_bytes_behind_the_last_voxel_are_told(plain):
         (296, "f", (float("nan"),), "sform.*finite"),
         (280, "12f", (0.0,) * 12, "disagree|geometry"),
         (344, "4s", (b"zzz\0",), "not a NIfTI"),
-        (344, "4s", (b"ni1\0",), "pair"),
+        (344, "4s", (b"ni1\0",), r"header of a .hdr/.img pair, but the voxels, ct.img, are missing"),
+        (40, "4h", (0, 12, 10, 8), "dim must give 1 to 7"),
+        (40, "h", (0x0300,), "dim must give 1 to 7 dimensions"),  # of the other byte order
+        (40, "6h", (5, 12, 10, 8, 1, 3), r"one 3D volume, but has the 5D shape \(12, 10, 8, 1, 3\)"),
+        (70, "hh", (0, 0), "data type, code 0, is none"),
+        (70, "hh", (1, 1), "one bit a voxel"),
+        (70, "hh", (1536, 128), "128-bit floating point"),
+        (70, "hh", (2304, 32), "RGBA colour"),
+        (108, "f", (353.5,), "voxel offset must be a whole number"),
+        (108, "f", (0.0,), "voxel offset .* found 0"),
+        (108, "f", (1e12,), "voxel offset .* found 1e"),
+        (108, "f", (4000.0,), "truncated"),
+        (112, "ff", (float("inf"), 0.0), "finite scl_slope and scl_inter, found inf and 0"),
+        (112, "ff", (1.0, float("nan")), "found 1 and nan"),
+        (76, "4f", (float("nan"), 1.5, 2, 3), "pixdim"),
+        (280, "12f", (1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 3, 0), "disagree|must span space"),
+        (252, "hh12x12x12f", (0, 1, *[0.0] * 12), "axes of an affine must span space"),
     ],
 )
 def test_a_damaged_or_unsuitable_header_is_refused(plain, offset, layout, values, message):
@@ -187,3 +205,171 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         nifti.write(box_volume(), tmp_path / "ct.nii", extension=3)
     assert [p.name for p in tmp_path.iterdir()] == ["ct.nii"]
     assert (tmp_path / "ct.nii").read_text() == "old"
+
+
+STORED = np.arange(5 * 4 * 3).reshape(5, 4, 3)
+DTYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+
+
+@pytest.mark.parametrize("image_class", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_of_both_byte_orders_and_versions_is_read(tmp_path, image_class, order, dtype):
+    header = image_class.header_class(endianness=order)
+    header.set_data_dtype(np.dtype(dtype).newbyteorder(order))
+    affine = oblique_affine(left_handed=True)
+    image = image_class(STORED.astype(dtype), affine, header)
+    image.set_qform(affine, 1)
+    image.to_filename(tmp_path / "x.nii")
+    again = nifti.read(tmp_path / "x.nii")
+    np.testing.assert_array_equal(again.data[0], STORED)
+    assert again.data.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(again.affine, affine, atol=1e-4)
+
+
+def test_an_intercept_alone_is_added(plain):
+    expected = nifti.read(plain).data - 1024
+    np.testing.assert_array_equal(nifti.read(patched(plain, 112, "ff", 1.0, -1024.0)).data, expected)
+
+
+@pytest.mark.parametrize(("qfac", "sign"), [(-1.0, -1), (0.0, 1), (1.0, 1), (7.0, 1)])
+def test_only_a_negative_qfac_turns_the_third_axis(plain, qfac, sign):
+    expected = oblique_affine()
+    expected[:3, 2] *= sign
+    patched(plain, 254, "h", 0)
+    np.testing.assert_allclose(nifti.read(patched(plain, 76, "f", qfac)).affine, expected, atol=1e-4)
+
+
+def test_extensions_are_passed_over_even_if_damaged(tmp_path):
+    nifti.write(box_volume(), tmp_path / "x.nii", extension="text " * 20)
+    data = bytearray((tmp_path / "x.nii").read_bytes())
+    data[352:356] = b"\xff\xff\xff\x7f"  # the length of the extension
+    (tmp_path / "x.nii").write_bytes(data)
+    np.testing.assert_array_equal(nifti.read(tmp_path / "x.nii").data, box_volume().data)
+
+
+def write_pair(folder, suffix):
+    """Write a pair by nibabel and return the path of its header."""
+    header, voxels = folder / f"ct.hdr{suffix}", folder / f"ct.img{suffix}"
+    image = nib.Nifti1Pair(STORED.astype(np.int16), oblique_affine())
+    nib.Nifti1Pair.to_file_map(image, {"header": nib.FileHolder(str(header)), "image": nib.FileHolder(str(voxels))})
+    return header, voxels
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_either_half_stands_for_a_pair(tmp_path, suffix):
+    for path in write_pair(tmp_path, suffix):
+        volume = nifti.read(path)
+        np.testing.assert_array_equal(volume.data[0], STORED)
+        np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("header_suffix", "voxels_suffix"), [(".hdr", ".img.gz"), (".hdr.gz", ".img"), (".HDR", ".IMG")]
+)
+def test_the_halves_of_a_pair_are_found_whatever_their_compression_and_case(tmp_path, header_suffix, voxels_suffix):
+    for path, suffix in zip(write_pair(tmp_path, ""), (header_suffix, voxels_suffix), strict=True):
+        data = path.read_bytes()
+        path.unlink()
+        (tmp_path / f"scan.v2{suffix}").write_bytes(gzip.compress(data) if suffix.endswith(".gz") else data)
+    for suffix in (header_suffix, voxels_suffix):
+        np.testing.assert_array_equal(nifti.read(tmp_path / f"scan.v2{suffix}").data[0], STORED)
+
+
+def test_a_pair_without_one_half_is_refused_with_the_name_of_the_other(tmp_path):
+    header, voxels = write_pair(tmp_path, "")
+    voxels.rename(tmp_path / "away")
+    with pytest.raises(MedganError, match=r"ct\.hdr is the header of a \.hdr/\.img pair, but the voxels, ct\.img, are"):
+        nifti.read(header)
+    (tmp_path / "away").rename(voxels)
+    header.unlink()
+    with pytest.raises(MedganError, match=r"ct\.img is one half of .* but its header, ct\.hdr, is missing"):
+        nifti.read(voxels)
+
+
+def test_a_truncated_half_is_refused_by_name(tmp_path):
+    header, voxels = write_pair(tmp_path, "")
+    voxels.write_bytes(voxels.read_bytes()[:-1])
+    with pytest.raises(MedganError, match=r"ct\.img is truncated"):
+        nifti.read(header)
+    header.write_bytes(header.read_bytes()[:200])
+    with pytest.raises(MedganError, match=r"ct\.hdr is truncated"):
+        nifti.read(header)
+
+
+def test_analyze_is_refused_because_it_records_no_orientation(tmp_path):
+    nib.AnalyzeImage(STORED.astype(np.int16), np.diag([-1.0, 1, 1, 1])).to_filename(tmp_path / "x.hdr")
+    for name in ("x.hdr", "x.img"):
+        with pytest.raises(
+            MedganError, match=r"x\.hdr is the header of an Analyze 7.5 image .* records no orientation"
+        ):
+            nifti.read(tmp_path / name)
+
+
+def in_members(data):
+    return gzip.compress(data[:1000]) + gzip.compress(b"") + gzip.compress(data[1000:])
+
+
+def with_header_fields(data):
+    head = (
+        b"\x1f\x8b\x08"
+        + bytes([2 | 4 | 8 | 16])
+        + b"\1\2\3\4\0\3"
+        + struct.pack("<H", 6)
+        + b"AB\2\0xy"
+        + b"n.nii\0note\0"
+    )
+    head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    return head + gzip.compress(data)[10:]
+
+
+@pytest.mark.parametrize("compressed", [in_members, with_header_fields, lambda data: gzip.compress(data) + bytes(512)])
+def test_gzip_in_all_its_forms_is_read(plain, compressed):
+    plain.write_bytes(compressed(plain.read_bytes()))
+    np.testing.assert_array_equal(nifti.read(plain).data, box_volume(affine=oblique_affine()).data)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda data: gzip.compress(data) + b"garbage" * 9,
+        lambda data: in_members(data)[:-9],
+        lambda data: gzip.compress(data)[:-8] + bytes(8),
+        lambda data: gzip.compress(data)[:-1] + b"\x7f",
+        lambda data: b"\x1f\x8b\x08\0",
+        lambda data: b"\x1f\x8b\x08\0\0\0\0\0\0\3" + b"\xff" * 400,
+    ],
+)
+def test_damaged_gzip_is_refused(plain, damaged):
+    plain.write_bytes(damaged(plain.read_bytes()))
+    with pytest.raises(MedganError, match=r"ct.nii is truncated or corrupt"):
+        nifti.read(plain)
+
+
+def test_what_follows_the_voxels_is_not_inflated_without_end(plain):
+    plain.write_bytes(gzip.compress(plain.read_bytes()) + gzip.compress(bytes(1 << 24), 9) * 200)
+    with pytest.raises(MedganError, match=r"ct.nii is too large for its header: over .* bytes follow the last voxel"):
+        nifti.read(plain)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_memory_order_does_not_change_the_file(tmp_path, compress):
+    name = "x.nii.gz" if compress else "x.nii"
+    files = []
+    for order in "CF":
+        nifti.write(Volume(np.array(box_volume((40, 33, 21)).data, order=order), np.eye(4)), tmp_path / name)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    np.testing.assert_array_equal(nib.load(tmp_path / name).dataobj, box_volume((40, 33, 21)).data[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.nii")
+    with pytest.raises(MedganError, match=r"x\.nii is empty"):
+        nifti.read(tmp_path / "x.nii")
+    header, voxels = write_pair(tmp_path, "")
+    voxels.unlink()
+    os.mkfifo(voxels)
+    with pytest.raises(MedganError, match=r"ct\.img, are missing"):
+        nifti.read(header)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from phantoms import affines, box_volume, oblique_affine
@@ -33,6 +34,34 @@ def test_values_of_every_type_come_back(tmp_path, dtype):
         np.testing.assert_array_equal(read_volume(tmp_path / name).data, data)
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", ">i2", "u2", "i4", "u4", "f4", "f8"])
+def test_itk_reads_what_is_written(tmp_path, suffix, dtype):
+    volume = box_volume(affine=oblique_affine(left_handed=True), labels=True)
+    write_volume(Volume(volume.data.astype(dtype), volume.affine), tmp_path / f"x{suffix}")
+    image = sitk.ReadImage(str(tmp_path / f"x{suffix}"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, volume.data[0])
+    assert sitk.GetArrayFromImage(image).dtype == np.dtype(dtype).newbyteorder("=")
+    for index in ([0, 0, 0], [11, 9, 7]):
+        lps = image.TransformIndexToPhysicalPoint(index)
+        np.testing.assert_allclose((volume.affine @ [*index, 1])[:3] * [-1, -1, 1], lps, atol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, suffix):
+    resource = pytest.importorskip("resource", reason="the limit that stands in for a full disk is POSIX")
+    (tmp_path / f"x{suffix}").write_text("old")
+    noise = np.random.default_rng(0).integers(0, 30000, (1, 30, 30, 30), np.int16)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(MedganError, match=rf"x{suffix} could not be written: File too large"):
+            write_volume(Volume(noise, np.eye(4)), tmp_path / f"x{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(f"x{suffix}", "old")]
+
+
 def test_large_integers_keep_their_sign_and_size(tmp_path):
     data = np.array([-5, 70_000], np.int64).reshape(1, 2, 1, 1)
     write_volume(Volume(data, np.eye(4)), tmp_path / "x.nii")
@@ -42,6 +71,11 @@ def test_large_integers_keep_their_sign_and_size(tmp_path):
 def test_another_suffix_is_refused_with_the_list(tmp_path):
     with pytest.raises(MedganError, match=r"x\.png must end in one of \.nii, \.nii\.gz, \.mha, \.nrrd"):
         write_volume(box_volume(), tmp_path / "x.png")
+
+
+def test_a_segmentation_of_slicer_needs_names(tmp_path):
+    with pytest.raises(MedganError, match=r"x\.seg\.nrrd would name its segments"):
+        write_volume(box_volume(labels=True), tmp_path / "x.seg.nrrd")
 
 
 def test_several_channels_are_refused(tmp_path):

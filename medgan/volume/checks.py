@@ -15,7 +15,7 @@ MAX_VOXELS = 2**29
 _MOST_DEFLATE_EXPANDS = 1040  # zlib's own figure is 1032:1; a file that claims more than this lies
 
 
-def check_num_voxels(path: Path, shape: Sequence[int], *, max_voxels: int) -> None:
+def check_num_voxels(path: Path | str, shape: Sequence[int], *, max_voxels: int) -> None:
     """Raise `MedganError` if a header claims more voxels than may be read."""
     if math.prod(shape) > max_voxels:
         raise MedganError(
@@ -24,7 +24,7 @@ def check_num_voxels(path: Path, shape: Sequence[int], *, max_voxels: int) -> No
         )
 
 
-def check_num_bytes(path: Path, *, claimed: int, available: int, is_compressed: bool = False) -> None:
+def check_num_bytes(path: Path | str, *, claimed: int, available: int, is_compressed: bool = False) -> None:
     """Raise `MedganError` if a header claims more bytes than the file can hold, compressed or not."""
     if claimed > available * (_MOST_DEFLATE_EXPANDS if is_compressed else 1):
         kind = "compressed bytes" if is_compressed else "bytes"
@@ -34,7 +34,7 @@ def check_num_bytes(path: Path, *, claimed: int, available: int, is_compressed: 
         )
 
 
-def volume_at(path: Path, data: np.ndarray, affine: np.ndarray) -> Volume:
+def volume_at(path: Path | str, data: np.ndarray, affine: np.ndarray) -> Volume:
     """Return the volume, or raise `MedganError` that names the file its affine came from."""
     try:
         return Volume(data, affine)

@@ -15,6 +15,7 @@ from medgan.volume.affine import lps_to_ras
 from medgan.volume.checks import MAX_VOXELS, check_num_voxels
 from medgan.volume.volume import Volume
 
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # or Pillow would take any by its content, and run Ghostscript for EPS
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
@@ -30,9 +31,9 @@ def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; ours is the refusal below
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 image.verify()  # the checksums of a PNG; it leaves the image unusable
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 _check_size(path, image, max_voxels=max_voxels)
                 pixels = _grey_pixels(path, image)
     except MedganError:

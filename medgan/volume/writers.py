@@ -31,6 +31,8 @@ def write_volume(volume: Volume, path: str | Path, *, extension: str | None = No
     name = path.name.lower()
     if not name.endswith(_SUFFIXES):
         raise MedganError(f"{path} must end in one of {', '.join(_SUFFIXES)}, the formats that can be written.")
+    if name.endswith(".seg.nrrd"):
+        raise MedganError(f"{path} would name its segments, which a volume cannot; use write_seg_nrrd, or write .nrrd.")
     if volume.num_channels != 1:
         raise MedganError(f"{path} must hold one channel, found {volume.num_channels}; write one file per channel.")
     volume = replace(volume, data=_storable(volume.data))
