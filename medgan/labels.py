@@ -2,7 +2,8 @@
 
 import colorsys
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,15 @@ from medgan.files import write_text
 from medgan.strict_yaml import read_yaml
 
 MAX_VALUE = 65535
-_DETAILS = ("value", "color", "code", "mirror")
+"""The largest value that fits into a table of values, as evaluation keeps one."""
+
+_LARGEST_VALUE = 2**32 - 1
+_DETAILS = ("value", "color", "code", "mirror", "synonyms")
+_MAX_SYNONYM_LENGTH = 64  # what DICOM allows a segment label
+_SIDES = {
+    **dict.fromkeys(("left", "lt", "l", "sin", "sinister"), "left"),
+    **dict.fromkeys(("right", "rt", "r", "dex", "dexter"), "right"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,14 @@ class CodedTerm:
     value: str
     meaning: str
 
+    def is_same_as(self, other: "CodedTerm") -> bool:
+        """Return whether two terms mean the same concept; "SRT" is what SNOMED CT was called in older objects."""
+        if self.scheme == other.scheme or "SRT" not in (self.scheme, other.scheme):
+            return (self.scheme, self.value) == (other.scheme, other.value)
+        from pydicom.sr.coding import Code  # noqa: PLC0415  (its tables take a while to load)
+
+        return bool(Code(self.value, self.scheme, "") == Code(other.value, other.scheme, ""))
+
 
 @dataclass(frozen=True)
 class Organ:
@@ -33,10 +50,11 @@ class Organ:
 
     Attributes:
         name: what users and reports call it.
-        value: its voxel value in label volumes, 1 to 65535 (0 is the background).
+        value: its voxel value in label volumes, 1 to 2**32 - 1 (0 is the background).
         color: red, green, blue, 0 to 255.
         code: the coded term for DICOM SEG, if known.
         mirror: the organ it becomes when the volume is mirrored left to right, if that is another one.
+        synonyms: other names that files give it, or parts of it: parts of one organ are joined.
     """
 
     name: str
@@ -44,6 +62,12 @@ class Organ:
     color: tuple[int, int, int]
     code: CodedTerm | None = None
     mirror: str | None = None
+    synonyms: tuple[str, ...] = ()
+
+    @property
+    def side(self) -> str:
+        """The side its name speaks of: "left", "right", or "" for neither or both."""
+        return _words_of(self.name)[0]
 
 
 @dataclass(frozen=True)
@@ -65,7 +89,7 @@ class LabelMap:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object], *, where: str = "labels") -> "LabelMap":
-        """Build a map from `{name: value}` or `{name: {value, color, code, mirror}}`; the two forms may be mixed.
+        """Build a map from `{name: value}` or `{name: {value, color, code, mirror, synonyms}}`; both may be mixed.
 
         Left and right organs whose names differ in that word alone ("left_lung", "right_lung") become mirror partners
         unless `mirror` says otherwise.
@@ -121,9 +145,9 @@ class LabelMap:
         return len(self.organs) + 1
 
     @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+    def dtype(self) -> type[np.uint8] | type[np.uint16] | type[np.uint32]:
         """The smallest integer type that holds every value."""
-        return np.uint8 if self.values[-1] <= 255 else np.uint16
+        return _smallest_type(self.values[-1])
 
     @cached_property
     def mirrored_classes(self) -> tuple[int, ...]:
@@ -131,8 +155,42 @@ class LabelMap:
         position = {organ.name: index + 1 for index, organ in enumerate(self.organs)}
         return (0, *(position[organ.mirror or organ.name] for organ in self.organs))
 
+    def find(self, name: str, *, code: CodedTerm | None = None) -> Organ | None:
+        """Return the organ that a file calls `name`, or None.
+
+        An organ's own name counts first, then its synonyms, then both as words: without regard to case, separators
+        and plural, and with a word for the side ("Lt", "l", "sin", ...) in any place. "Lung_L", "LUNG LEFT" and
+        "Lt Lung" are `left_lung`; "lung" alone is not. A name that says nothing is helped by the coded term, but never
+        to an organ of another side than the name, or else the meaning of the term, says.
+
+        Args:
+            name: segment label, ROI name, or file name.
+            code: what the file codes it as, if it does.
+
+        Raises:
+            MedganError: if two organs have equal claims, or name and code say different ones.
+
+        Example:
+            >>> LabelMap.from_mapping({"left_lung": 1, "right_lung": 2}).find("Lung_R").name
+            'right_lung'
+        """
+        by_name = self._called(name)
+        coded = [organ for organ in self.organs if code and organ.code and organ.code.is_same_as(code)]
+        if not by_name:
+            side = _words_of(name)[0] or _words_of(code.meaning if code else "")[0]
+            coded = [organ for organ in coded if _words_of(organ.name)[0] in ("", side)]
+        claims = by_name or coded
+        if by_name and coded and by_name[0] not in coded:
+            claims = [*by_name, *coded]
+        if len(claims) > 1:
+            raise MedganError(
+                f"its name and coded term could mean {' or '.join(organ.name for organ in claims)} of the label map; "
+                "correct them, or tell the organs apart by their synonyms and codes in the labels file."
+            )
+        return claims[0] if claims else None
+
     def to_classes(self, values: np.ndarray, *, where: str) -> np.ndarray:
-        """Return class indices, uint8 or uint16, of an integer array of label values.
+        """Return class indices, in the smallest unsigned type, of an integer array of label values.
 
         Raises:
             MedganError: if a value is neither 0 nor in the map; `where` names the file or case.
@@ -145,15 +203,53 @@ class LabelMap:
                 f"{where}: label values {unknown[:8]} are not in the label map (0 background, {known}); "
                 "add them to the labels file or correct the label."
             )
-        table = np.zeros(max(int(found.max(initial=0)), self.values[-1]) + 1, dtype=self.dtype)
-        table[list(self.values)] = np.arange(1, self.num_classes)
+        known_values = np.array([0, *self.values])
+        dtype = _smallest_type(self.num_classes - 1)
+        if self.values[-1] > MAX_VALUE:
+            return np.searchsorted(known_values, values).astype(dtype)
+        table = np.zeros(self.values[-1] + 1, dtype)
+        table[known_values] = np.arange(self.num_classes)
         classes: np.ndarray = table[values.astype(np.intp, copy=False)]
         return classes
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
-        """Return label values, uint8 or uint16, of an array of class indices."""
+        """Return label values, uint8, uint16 or uint32, of an array of class indices."""
         values: np.ndarray = np.array([0, *self.values], dtype=self.dtype)[classes]
         return values
+
+    def _called(self, name: str) -> list[Organ]:
+        for claims in (
+            [organ for organ in self.organs if organ.name == name],
+            [organ for organ in self.organs if name in organ.synonyms],
+            [organ for organ in self.organs if _words_of(name) in map(_words_of, (organ.name, *organ.synonyms))],
+        ):
+            if claims:
+                return claims
+        return []
+
+
+def _smallest_type(largest: int) -> type[np.uint8] | type[np.uint16] | type[np.uint32]:
+    return np.uint8 if largest <= 255 else np.uint16 if largest <= MAX_VALUE else np.uint32
+
+
+def _words_of(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the side a name speaks of, "" for none or both, and its other words in their order.
+
+    A name that speaks of both sides keeps them in place: "right atrium, left ventricle" is not "left atrium, right
+    ventricle".
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    words = [_SIDES.get(word, word) for word in re.split(r"[\s_.,()-]+", text.casefold()) if word]
+    sides = [word for word in words if word in ("left", "right")]
+    if len(sides) != 1:
+        return "", tuple(_singular(word) for word in words)
+    return sides[0], tuple(_singular(word) for word in words if word != sides[0])
+
+
+def _singular(word: str) -> str:
+    if len(word) < 4 or word.endswith(("ss", "us", "is", "as")):  # uterus, pelvis, pancreas
+        return word
+    return word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s")
 
 
 def _organ_from(name: object, detail: object, names: list[str], index: int, problems: list[str]) -> Organ | None:
@@ -163,21 +259,28 @@ def _organ_from(name: object, detail: object, names: list[str], index: int, prob
             for key in detail
             if key not in _DETAILS
         ]
-        value, color, code, mirror = (detail.get(key) for key in _DETAILS)
+        value, color, code, mirror, synonyms = (detail.get(key) for key in _DETAILS)
     else:
-        value, color, code, mirror = detail, None, None, None
+        value, color, code, mirror, synonyms = detail, None, None, None, None
     if not isinstance(name, str) or not re.fullmatch(r"[\w][\w .-]*", name):
         problems.append(f"organ name {name!r:.80} must be text of letters, digits, space, '_', '-' and '.'.")
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_VALUE:
-        problems.append(f"organ {name}: value must be a whole number from 1 to {MAX_VALUE}, found {value!r:.80}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_VALUE:
+        problems.append(f"organ {name}: value must be a whole number from 1 to {_LARGEST_VALUE}, found {value!r:.80}.")
         return None
     if mirror is None:
         mirror = _partner_by_name(name, names)
     elif mirror not in names:
         problems.append(f"organ {name}: mirror partner {mirror!r:.80} is not one of the organs.")
         mirror = None
-    return Organ(name, value, _color_from(color, name, index, problems), _code_from(code, name, problems), mirror)
+    return Organ(
+        name,
+        value,
+        _color_from(color, name, index, problems),
+        _code_from(code, name, problems),
+        mirror,
+        _synonyms_from(synonyms, name, problems),
+    )
 
 
 def _partner_by_name(name: str, names: list[str]) -> str | None:
@@ -207,6 +310,22 @@ def _code_from(code: object, name: str, problems: list[str]) -> CodedTerm | None
     return None
 
 
+def _synonyms_from(synonyms: object, name: str, problems: list[str]) -> tuple[str, ...]:
+    if synonyms is None:
+        return ()
+    if isinstance(synonyms, list | tuple) and all(map(_is_synonym, synonyms)):
+        return tuple(synonyms)
+    problems.append(
+        f"organ {name}: synonyms must be a list of names of 1 to {_MAX_SYNONYM_LENGTH} characters, "
+        f"found {synonyms!r:.80}."
+    )
+    return ()
+
+
+def _is_synonym(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name.strip()) <= len(name) <= _MAX_SYNONYM_LENGTH
+
+
 def _conflicts(organs: list[Organ]) -> list[str]:
     by_value: dict[int, list[str]] = {}
     for organ in organs:
@@ -218,7 +337,19 @@ def _conflicts(organs: list[Organ]) -> list[str]:
         for organ in organs
         if organ.mirror and (partner := by_name.get(organ.mirror)) and partner.mirror != organ.name
     ]
-    return twice + one_sided
+    return twice + one_sided + list(_shared_synonyms(organs))
+
+
+def _shared_synonyms(organs: list[Organ]) -> Iterable[str]:
+    """Yield a sentence for each synonym that is, by its words, also a name or synonym of another organ."""
+    owners: dict[object, Organ] = {}
+    for organ in organs:
+        owners.setdefault(_words_of(organ.name), organ)
+    for organ in organs:
+        for synonym in organ.synonyms:
+            owner = owners.setdefault(_words_of(synonym), organ)
+            if owner is not organ:
+                yield f"synonym {synonym!r} of {organ.name} also stands for {owner.name}."
 
 
 def _details_of(organ: Organ) -> dict[str, object]:
@@ -227,4 +358,6 @@ def _details_of(organ: Organ) -> dict[str, object]:
         details["code"] = {"scheme": organ.code.scheme, "value": organ.code.value, "meaning": organ.code.meaning}
     if organ.mirror:
         details["mirror"] = organ.mirror
+    if organ.synonyms:
+        details["synonyms"] = list(organ.synonyms)
     return details

@@ -45,9 +45,9 @@ def test_partner_must_exist_and_name_back() -> None:
         LabelMap.from_mapping({"a": {"value": 1, "mirror": ["b"]}, "b": 2})
 
 
-@pytest.mark.parametrize("value", [0, -1, 65536, 1.0, "1", True, None, [1]])
+@pytest.mark.parametrize("value", [0, -1, 2**32, 1.0, "1", True, None, [1]])
 def test_value_must_be_a_whole_number_that_a_label_can_hold(value: object) -> None:
-    with pytest.raises(MedganError, match="organ heart: value must be a whole number from 1 to 65535, found"):
+    with pytest.raises(MedganError, match="organ heart: value must be a whole number from 1 to 4294967295, found"):
         LabelMap.from_mapping({"heart": value})
 
 
@@ -114,7 +114,9 @@ def test_code_is_kept() -> None:
 
 def test_detailed_form_reads_back_unchanged(tmp_path: Path) -> None:
     code = {"scheme": "SCT", "value": "80891009", "meaning": "Heart"}
-    labels = LabelMap.from_mapping({**THORAX, "heart": {"value": 300, "color": "#00ff00", "code": code}})
+    heart = {"value": 300, "color": "#00ff00", "code": code, "synonyms": ["cor", "Herz"]}
+    labels = LabelMap.from_mapping({**THORAX, "heart": heart})
+    assert labels.organs[2].synonyms == ("cor", "Herz")
     assert LabelMap.from_mapping(labels.to_mapping()) == labels
     labels.to_yaml(tmp_path / "labels.yaml")
     assert LabelMap.from_yaml(tmp_path / "labels.yaml") == labels
@@ -127,6 +129,16 @@ def test_values_and_classes_translate_both_ways() -> None:
     assert classes.tolist() == [[0, 1], [3, 2]]
     assert labels.to_values(classes).tolist() == values.tolist()
     assert labels.to_values(classes).dtype == np.uint16
+
+
+def test_large_values_stay_apart_without_a_table_of_their_size() -> None:
+    labels = LabelMap.from_mapping({"liver": 16777216, "spleen": 16777217, "kidney": 3, "last": 2**32 - 1})
+    values = np.array([0, 16777217, 16777216, 3, 2**32 - 1], np.uint32)
+    classes = labels.to_classes(values, where="case_01")
+    assert (classes.tolist(), classes.dtype) == ([0, 3, 2, 1, 4], np.uint8)
+    assert (labels.to_values(classes).tolist(), labels.to_values(classes).dtype) == (values.tolist(), np.uint32)
+    with pytest.raises(MedganError, match=r"label values \[16777218\] are not in the label map"):
+        labels.to_classes(np.array([16777218], np.int64), where="case_01")
 
 
 def test_unknown_value_is_told_with_the_known_ones() -> None:
@@ -169,3 +181,123 @@ def test_labels_file_with_a_fault_is_refused_by_name(tmp_path: Path, text: str, 
 def test_missing_labels_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MedganError, match=r"labels file .*gone\.yaml: could not be read: No such file or directory"):
         LabelMap.from_yaml(tmp_path / "gone.yaml")
+
+
+SHIPPED = Path(__file__).parents[1] / "data_manifests" / "labels"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "left_lung",
+        "Lung_L",
+        "Lt Lung",
+        "LUNG LEFT",
+        "lung-l",
+        "l_lung",
+        "Lung (left)",
+        "Lung, sin.",
+        "LeftLung",
+        "lungs lt",
+    ],
+)
+def test_left_lung_is_found_by_whatever_word_for_left(name: str) -> None:
+    labels = LabelMap.from_mapping(THORAX)
+    assert labels.find(name) is labels.organs[0]
+
+
+@pytest.mark.parametrize("name", ["Lung_R", "Rt Lung", "lung.right", "R LUNG", "Lungs dex", "lungDexter"])
+def test_right_lung_is_found_by_whatever_word_for_right(name: str) -> None:
+    labels = LabelMap.from_mapping(THORAX)
+    assert labels.find(name) is labels.organs[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lung", "lungs", "Lung_LR", "Lungs L+R", "left right lung", "llung", "Lung~_L", "PTV Lung L", "left", "hear", ""],
+)
+def test_a_name_that_may_mean_something_else_is_no_organ(name: str) -> None:
+    assert LabelMap.from_mapping(THORAX).find(name) is None
+
+
+def test_organs_of_both_sides_keep_their_words_in_place() -> None:
+    labels = LabelMap.from_mapping({"left atrium right ventricle": 1})
+    assert labels.find("LA right ventricle") is None
+    assert labels.find("Right Atrium left_ventricle") is None
+    assert labels.find("lt. atrium rt. ventricle") is labels.organs[0]
+
+
+def test_synonyms_are_found_as_names_are() -> None:
+    labels = LabelMap.from_yaml(SHIPPED / "thorax.yaml")
+    lobes = [f"lung_{lobe}_lobe_{side}" for lobe, side in (("upper", "left"), ("middle", "right"), ("lower", "right"))]
+    found = [labels.find(name) for name in (*lobes, "Lung Upper Lobe Lt", "COR", "heart_atrium_left")]
+    assert [organ and organ.name for organ in found] == [
+        "left_lung", "right_lung", "right_lung", "left_lung", "heart", "heart"
+    ]  # fmt: skip
+
+
+def test_the_own_name_goes_before_a_like_one() -> None:
+    labels = LabelMap.from_mapping({"lung": 1, "lungs": 2})
+    assert [labels.find(name) for name in ("lung", "lungs")] == [labels.organs[0], labels.organs[1]]
+    with pytest.raises(MedganError, match="its name and coded term could mean lung or lungs of the label map"):
+        labels.find("LUNG")
+
+
+def test_synonym_of_two_organs_is_refused() -> None:
+    lungs = {
+        "left_lung": {"value": 1, "synonyms": ["Pulmo"]},
+        "right_lung": {"value": 2, "synonyms": ["pulmo", "Lung_L"]},
+    }
+    with pytest.raises(MedganError) as told:
+        LabelMap.from_mapping(lungs)
+    assert "synonym 'pulmo' of right_lung also stands for left_lung" in str(told.value)
+    assert "synonym 'Lung_L' of right_lung also stands for left_lung" in str(told.value)
+
+
+@pytest.mark.parametrize("synonyms", ["cor", [3], [""], [" "], ["x" * 65], ["a\nb"], {"cor": 1}])
+def test_synonyms_must_be_a_list_of_names(synonyms: object) -> None:
+    with pytest.raises(MedganError, match="organ heart: synonyms must be a list of names of 1 to 64 characters, found"):
+        LabelMap.from_mapping({"heart": {"value": 1, "synonyms": synonyms}})
+
+
+LEFT, RIGHT, KIDNEY = (
+    CodedTerm("SCT", value, meaning)
+    for value, meaning in (("44029006", "Left lung"), ("3341006", "Right lung"), ("64033007", "Kidney"))
+)
+
+
+def test_a_coded_term_helps_a_name_that_says_nothing() -> None:
+    labels = LabelMap.from_yaml(SHIPPED / "thorax.yaml")
+    assert labels.find("Segment_1", code=RIGHT) is labels.organs[1]
+    assert labels.find("Segment_1", code=KIDNEY) is None
+    assert labels.find("Lung_R", code=KIDNEY) is labels.organs[1]
+
+
+def test_the_old_name_of_snomed_is_known() -> None:
+    labels = LabelMap.from_mapping(
+        {"liver": {"value": 1, "code": {"scheme": "SCT", "value": "10200004", "meaning": "Liver"}}}
+    )
+    assert labels.find("x", code=CodedTerm("SRT", "T-62000", "Liver")) is labels.organs[0]
+    assert labels.find("x", code=CodedTerm("99MINE", "10200004", "Liver")) is None
+
+
+def test_name_and_code_of_different_sides_are_refused() -> None:
+    labels = LabelMap.from_yaml(SHIPPED / "thorax.yaml")
+    with pytest.raises(MedganError, match="could mean left_lung or right_lung of the label map; correct them"):
+        labels.find("Lung_L", code=RIGHT)
+
+
+def test_a_code_without_a_side_is_no_organ_of_one_side() -> None:
+    code = {"scheme": KIDNEY.scheme, "value": KIDNEY.value, "meaning": KIDNEY.meaning}
+    left_alone = LabelMap.from_mapping({"left_kidney": {"value": 1, "code": code}})
+    assert [left_alone.find(name, code=KIDNEY) for name in ("Kidney R", "Segment_1")] == [None, None]
+    assert left_alone.find("Kidney, lt (2)", code=KIDNEY) is left_alone.organs[0]
+    both = LabelMap.from_mapping(
+        {"left_kidney": {"value": 1, "code": code}, "right_kidney": {"value": 2, "code": code}}
+    )
+    assert both.find("Kidney_R", code=KIDNEY) is both.organs[1]
+
+
+@pytest.mark.parametrize(("name", "side"), [("left_lung", "left"), ("Lung R", "right"), ("heart", "")])
+def test_side_is_that_of_the_name(name: str, side: str) -> None:
+    assert LabelMap.from_mapping({name: 1}).organs[0].side == side

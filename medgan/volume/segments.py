@@ -1,17 +1,23 @@
-"""Segments: named masks on one grid, which may overlap, as DICOM SEG, RTSTRUCT, .seg.nrrd and folders of masks hold them.
+"""Named masks on one grid, which may overlap, as DICOM SEG, RTSTRUCT, .seg.nrrd and folders of masks hold them.
 
 A label volume has one value a voxel, so a name must become a value and overlaps must be settled: `Segments.to_label`.
+Names in files are free text, in which people write anything, so messages give numbers and the names of organs.
 """
 
 import warnings
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from medgan.errors import MedganError
-from medgan.labels import CodedTerm, LabelMap
+from medgan.labels import MAX_VALUE, CodedTerm, LabelMap
 from medgan.volume.volume import Volume
+
+Box = tuple[slice, slice, slice]
+"""A part of a grid, by slices of its axes."""
+
+_BYTES_PER_VOXEL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,7 @@ class Segment:
         return int(np.count_nonzero(self.mask))
 
     @property
-    def box(self) -> tuple[slice, slice, slice]:
+    def box(self) -> Box:
         """Where `mask` lies in the grid."""
         i, j, k = (slice(start, start + size) for start, size in zip(self.start, self.mask.shape, strict=True))
         return i, j, k
@@ -87,52 +93,89 @@ class Segments:
         voxels; segments of one organ are joined.
 
         Args:
-            labels: the organs to take and their values; a segment belongs to an organ by coded term, name or synonym,
-                and one that belongs to none is left out. None takes every segment, with its number as the value.
+            labels: the organs to take and their values; a segment belongs to an organ by name, synonym or coded term
+                (`LabelMap.find`), and one that belongs to none is left out. None takes every segment, with its number
+                as the value.
             where: names the file in messages.
 
         Raises:
-            MedganError: if `labels` are given and no segment belongs to any of their organs.
+            MedganError: if `labels` are given and no segment belongs to any of their organs, or one may be two of them.
         """
-        chosen = self._chosen(labels, where=where)
-        largest = max((value for value, _ in chosen), default=0)
-        label = np.zeros(self.shape, np.min_scalar_type(largest))
-        overlaps: Counter[tuple[int, int]] = Counter()
-        for value, segment in chosen:
+        chosen = self._numbered() if labels is None else self._organs_of(labels, where=where)
+        label = np.zeros(self.shape, np.min_scalar_type(max((value for value, _, _ in chosen), default=0)))
+        names = {value: name for value, name, _ in chosen}
+        for value, name, segment in chosen:
             part = label[segment.box]
-            for lost, num_voxels in zip(*np.unique(part[segment.mask], return_counts=True), strict=True):
-                if lost not in (0, value):
-                    overlaps[int(lost), value] += int(num_voxels)
+            covered = part[segment.mask]
+            for lost, num_voxels in zip(*np.unique(covered[covered > 0], return_counts=True), strict=True):
+                if lost != value:
+                    warnings.warn(
+                        f"{where}: {num_voxels:,} voxels belong to both {names[lost]} and {name}; the label volume "
+                        f"says {name} there.",
+                        stacklevel=2,
+                    )
             part[segment.mask] = value
-        self._warn(overlaps, {value: segment.name for value, segment in chosen}, where=where)
         return Volume(label[None], self.affine)
 
-    def _chosen(self, labels: LabelMap | None, *, where: str) -> list[tuple[int, Segment]]:
-        """Return each segment to take, with its label value."""
-        if labels is None:
-            return [(segment.number, segment) for segment in self.segments]
-        chosen = [
-            (organ.value, segment)
-            for segment in self.segments
-            if (organ := labels.find(segment.name, code=segment.code)) is not None
-        ]
+    def _numbered(self) -> list[tuple[int, str, Segment]]:
+        """Return each segment with its number, and what messages call it."""
+        return [(segment.number, f"segment {segment.number}", segment) for segment in self.segments]
+
+    def _organs_of(self, labels: LabelMap, *, where: str) -> list[tuple[int, str, Segment]]:
+        """Return each segment of an organ with the organ's value and name."""
+        chosen = []
+        for segment in self.segments:
+            try:
+                organ = labels.find(segment.name, code=segment.code)
+            except MedganError as error:
+                raise MedganError(f"{where}: segment {segment.number}: {error}") from error
+            if organ is not None:
+                chosen.append((organ.value, organ.name, segment))
         if not chosen:
             raise MedganError(
-                f"{where}: none of its segments ({', '.join(self.names) or 'there are none'}) is an organ of the label "
-                f"map ({', '.join(labels.names)}); add the names it uses to the labels file as synonyms."
+                f"{where}: none of its {len(self.segments)} segments is an organ of the label map "
+                f"({', '.join(labels.names)}); look at their names with medgan inspect, and add those you want to the "
+                "labels file as synonyms."
             )
         return chosen
 
-    def _warn(self, overlaps: "Counter[tuple[int, int]]", names: dict[int, str], *, where: str) -> None:
-        for (lost, kept), num_voxels in overlaps.items():
-            warnings.warn(
-                f"{where}: {num_voxels:,} voxels belong to both {names[lost]} and {names[kept]}; the label volume says "
-                f"{names[kept]} there.",
-                stacklevel=4,
+
+def gathered(segments: Iterable[Segment], *, max_voxels: int, where: str) -> tuple[Segment, ...]:
+    """Return segments as a tuple, while together they take no more than a float32 volume of `max_voxels` would.
+
+    Args:
+        segments: made one by one.
+        max_voxels: as in `read_volume`.
+        where: names the file in the message.
+
+    Raises:
+        MedganError: as soon as they take more.
+    """
+    taken: list[Segment] = []
+    num_bytes = 0
+    for segment in segments:
+        taken.append(segment)
+        num_bytes += segment.mask.nbytes
+        if num_bytes > _BYTES_PER_VOXEL * max_voxels:
+            raise MedganError(
+                f"{where} is too large: of its segments, {len(taken)} take {num_bytes:,} bytes with what lies "
+                "between their voxels; read it with a larger max_voxels, or split it."
             )
+    return tuple(taken)
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+def boxes_of(values: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of each value above 0 in an (I, J, K) array of whole numbers, none below 0."""
+    from scipy import ndimage  # noqa: PLC0415 - takes a while to load
+
+    if values.max(initial=0) <= MAX_VALUE:
+        return {value: box for value, box in enumerate(ndimage.find_objects(values), start=1) if box is not None}
+    found = np.unique(values[values > 0])  # find_objects keeps a table of all values up to the largest
+    places = np.searchsorted(found, values, side="right")
+    return dict(zip(found.tolist(), ndimage.find_objects(places), strict=True))
+
+
+def _bounding_box(mask: np.ndarray) -> Box:
     """Return the smallest box of an (I, J, K) mask that holds all it marks, empty at the origin if it marks nothing."""
     box = []
     for axis in range(3):
