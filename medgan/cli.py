@@ -25,6 +25,7 @@ Root = Annotated[
     Path | None, typer.Option("--root", help="Folder that a manifest's paths may not leave; default: its own.")
 ]
 Split = Annotated[str | None, typer.Option(help="Of a manifest, only this split: train, val or test.")]
+Deidentify = Annotated[bool, typer.Option("--deidentify", help="DICOM outputs without patient, with new UIDs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
@@ -89,20 +90,96 @@ def phantom(
 
 
 @app.command()
+def manifest(
+    source: Annotated[Path, typer.Argument(help="A folder, or a zip of DICOM.")],
+    out: Annotated[Path, typer.Argument(help="Manifest to write (.csv).")],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="dicom, msd, nnunet, bids, totalsegmentator or folder; default: recognised."),
+    ] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help='Pattern of images, as "*/ct.nii.gz"; one per channel.')
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Pattern of labels; what * matches joins them.", show_default=False)] = "",
+    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Case ids from the data; may name patients.")] = False,
+    val: Annotated[float, typer.Option(help="Share of patients for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share for testing, unless given.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed deals other ids and splits.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Make a manifest with made-up case ids from DICOM, MSD, nnU-Net, BIDS, ...
+
+    Beside it: the private key table, what was skipped, and labels.yaml.
+
+    Example: medgan manifest hospital_export cohort.csv
+    """
+    from medgan.pipeline import manifest as run
+    from medgan.progress import on_console
+
+    written = run(
+        source,
+        out,
+        kind=kind,
+        images=images or (),
+        labels=labels,
+        keep_ids=keep_ids,
+        val_fraction=val,
+        test_fraction=test,
+        seed=seed,
+        force=force,
+        stage=on_console,
+    )
+    for line in written.lines():
+        print(line)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A file, a folder or a zip.")],
+    series: Annotated[
+        str | None, typer.Option(help="Of several DICOM series, this one: key, UID, description.")
+    ] = None,
+    reference: Annotated[Path | None, typer.Option(help="The image that an RTSTRUCT or DICOM SEG belongs to.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what medgan understands of an image, a label or a DICOM tree.
+
+    Example: medgan inspect scans/case_07.nii.gz
+    """
+    from medgan.inspection.inspect import inspect as run
+    from medgan.inspection.show import to_json, to_lines
+
+    found = run(path, series=series, reference=reference)
+    print(to_json(found) if json else "\n".join(to_lines(found)))
+
+
+@app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="A config (.yaml) or a manifest (.csv, .json).")],
     root: Root = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels file; default: the config's, labels.yaml beside.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read; default: one per core.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all that was found to this file.")] = None,
 ) -> None:
-    """Read every case and say what is not usable.
+    """Read every case and say what is not usable, and what looks wrong.
+
+    Errors: unreadable, label on another grid, label values that are no organ. Warnings: empty labels, images that are
+    not HU among CT, unusual spacing or size, duplicates, left and right swapped.
 
     Example: medgan check data_manifests/phantom.csv --root .
     """
     from medgan.pipeline import check as run
     from medgan.progress import on_console
 
-    outcome = run(path, root=root, stage=on_console)
-    print(f"{len(outcome.done)} cases are usable, {len(outcome.failed)} are not.")
-    _finish(outcome.failed)
+    report = run(path, root=root, labels=labels, workers=workers, stage=on_console)
+    if json is not None:
+        report.write_json(json)
+    for line in report.warning_lines():
+        print(line)
+    if not report.organs:
+        print("note: without --labels, unknown values, absent organs and swapped sides were not looked for.")
+    print(f"{len(report.done)} cases are usable, {len(report.failed)} are not.")
+    _finish(report.failed)
 
 
 @app.command()
@@ -131,22 +208,60 @@ def predict(
     split: Split = None,
     root: Root = None,
     device: Device = "auto",
+    formats: Annotated[
+        str, typer.Option("--format", help="Comma between: nifti, mha, nrrd, seg.nrrd, dicom-seg, rtstruct.")
+    ] = "nifti",
+    deidentify: Deidentify = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="inference.key=value or outputs.key=value; repeatable.")
     ] = None,
 ) -> None:
     """Segment volumes with a trained model.
 
-    Writes OUT/<case_id>.nii.gz on the grid of each input, and OUT/<case_id>.json beside it.
+    Writes OUT/<case_id>.nii.gz on the input's grid, and OUT/<case_id>.json.
 
     Example: medgan predict quickstart/model scans/case_07.nii.gz -o predictions
     """
     from medgan.pipeline import predict as run
     from medgan.progress import on_console
 
-    outcome = run(model, inputs, out, split=split, root=root, device=device, overrides=setting or (), stage=on_console)
+    outcome = run(
+        model,
+        inputs,
+        out,
+        split=split,
+        root=root,
+        device=device,
+        formats=[name.strip() for name in formats.split(",")],
+        deidentify=deidentify,
+        overrides=setting or (),
+        stage=on_console,
+    )
     print(f"predictions  {outcome.folder} ({len(outcome.done)} cases)")
     _finish(outcome.failed)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Image or labels: a file, folder or zip.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its suffix decides the format.")],
+    reference: Annotated[Path | None, typer.Option(help="Image that the labels belong to.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels file: which organs, and their values.")] = None,
+    series: Annotated[str | None, typer.Option(help="UID or description of the DICOM series meant.")] = None,
+    deidentify: Deidentify = False,
+) -> None:
+    """Turn what can be read into .nii.gz, .mha or .nrrd.
+
+    Labels also into .seg.nrrd, .seg.dcm and .rtstruct.dcm, read back and compared; DICOM needs the series as reference.
+
+    Example: medgan convert rtstruct.dcm organs.seg.dcm --reference ct
+    """
+    from medgan.outputs.convert import convert as run
+
+    done = run(source, target, reference=reference, labels=labels, series=series, deidentify=deidentify)
+    print(f"{'image' if done.organs is None else 'labels':12} {done.path} ({done.grid})")
+    for organ in done.organs.organs if done.organs else ():
+        print(f"{organ.value:>12} {organ.name}")
 
 
 @app.command()

@@ -24,7 +24,10 @@ AnyCase = TypeVar("AnyCase", "Case", "Pair")
 if TYPE_CHECKING:
     from medgan.evaluation.scores import Score
     from medgan.inference.predictor import Predictor
+    from medgan.inspection.check import CheckReport
+    from medgan.manifest.importers import Written
     from medgan.manifest.inputs import Pair
+    from medgan.outputs.formats import Format
     from medgan.preprocessing.dataset import TrainingCase
 
 
@@ -55,6 +58,57 @@ def phantom(out: str | Path, *, num_cases: int = 16, seed: int = 0, stage: Stage
             seed=seed,
             on_case=lambda case: advance(next(finished) / num_cases, case.case_id),
         )
+
+
+def manifest(
+    source: str | Path,
+    out: str | Path,
+    *,
+    kind: str | None = None,
+    images: Sequence[str] = (),
+    labels: str = "",
+    keep_ids: bool = False,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    force: bool = False,
+    stage: Stage = silent,
+) -> "Written":
+    """Make a manifest of the images and labels in a folder or zip, and say what was written.
+
+    See `medgan.manifest.importers.import_cohort` for the arguments up to `seed`.
+
+    Args:
+        source: a folder, or a zip of DICOM.
+        out: the manifest to write, a `.csv`; its key table and the list of what was skipped lie beside it.
+        kind: how the source is laid out; None recognises it.
+        images: patterns of the images.
+        labels: pattern of the labels.
+        keep_ids: take the source's own names as case ids.
+        val_fraction: fraction of the patients left by test for validation.
+        test_fraction: fraction of the patients with labels for testing.
+        seed: seed of order and split.
+        force: replace files that exist.
+        stage: shows progress.
+
+    Raises:
+        MedganError: if there is nothing usable, or a file exists.
+    """
+    from medgan.manifest.importers import check_target, import_cohort, write_cohort
+
+    check_target(out, force=force)
+    with stage("manifest"):
+        imported = import_cohort(
+            source,
+            kind=kind,
+            images=images,
+            labels=labels,
+            keep_ids=keep_ids,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+        )
+    return write_cohort(imported, out, force=force)
 
 
 def train(
@@ -113,12 +167,15 @@ def predict(
     split: str | None = None,
     root: str | Path | None = None,
     device: str = "auto",
+    formats: Sequence[str] = ("nifti",),
+    deidentify: bool = False,
     overrides: Sequence[str] = (),
     stage: Stage = silent,
 ) -> Outcome:
     """Segment every input and write `out/<case_id>.nii.gz` on its own grid, with `out/<case_id>.json` beside it.
 
-    A case that cannot be read or segmented is reported in the outcome and does not stop the others.
+    Every file is read back and compared before its case counts as done. A case that cannot be read, segmented or
+    written is reported in the outcome and does not stop the others.
 
     Args:
         model: model folder, or a `Predictor`.
@@ -127,19 +184,29 @@ def predict(
         split: of manifests, take only this split.
         root: folder that a manifest's paths may not leave; None is its own.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        formats: any of nifti, mha, nrrd, seg.nrrd, dicom-seg, dicom-seg-labelmap and rtstruct; the last three want a
+            DICOM series as (first) image.
+        deidentify: keep patient, study and their UIDs out of DICOM objects.
         overrides: `section.key=value` texts for the sections inference and outputs.
         stage: shows progress.
 
     Raises:
-        MedganError: if the model or the list of inputs is not usable.
+        MedganError: if the model, the list of inputs or a format is not usable.
     """
     from medgan.inference.predictor import Predictor
     from medgan.manifest.inputs import find_inputs
+    from medgan.outputs.formats import parse_formats
 
+    written_as = parse_formats(formats)
     cases = find_inputs([Path(path) for path in inputs], split=split, root=root)
     predictor = model if isinstance(model, Predictor) else Predictor(model, device=device, overrides=tuple(overrides))
     with stage("predict") as advance:
-        return _for_each(cases, lambda case: _predict_case(case, predictor, Path(out)), Path(out), advance=advance)
+        return _for_each(
+            cases,
+            lambda case: _predict_case(case, predictor, Path(out), formats=written_as, deidentify=deidentify),
+            Path(out),
+            advance=advance,
+        )
 
 
 def evaluate(
@@ -203,33 +270,70 @@ def evaluate(
     return outcome
 
 
-def check(path: str | Path, *, root: str | Path | None = None, stage: Stage = silent) -> Outcome:
-    """Read every case of a manifest, or of a config's manifest, and report what is not usable.
+def check(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    labels: LabelMap | str | Path | None = None,
+    workers: int | None = 1,
+    stage: Stage = silent,
+) -> "CheckReport":
+    """Read every case of a manifest, or of a config's manifest, and report what is not usable and what looks wrong.
 
-    With a config, labels are also held against the label map and the patch size against the spacing.
+    With a config, the patch size is also held against the spacing.
 
     Args:
         path: manifest (.csv, .json) or config (.yaml, .yml).
         root: folder that a manifest's paths may not leave; None is its own, or what the config says.
+        labels: the organs, or a labels file; None takes the config's. A manifest may have a `labels.yaml` beside it,
+            which gives names; only organs asked for in earnest make other label values an error.
+        workers: processes that read; None is one per core, up to eight. With more than one, a script must keep its
+            own work below `if __name__ == "__main__":`, as always with processes in Python.
         stage: shows progress.
 
     Raises:
         MedganError: if config, labels file or manifest itself is not usable.
     """
+    from medgan.inspection.check import check_cases
+    from medgan.inspection.workers import default_num_workers
     from medgan.manifest.read import read_manifest
-    from medgan.preprocessing.load import check_case
 
     path = Path(path)
-    labels: LabelMap | None = None
-    if path.suffix.lower() in (".yaml", ".yml"):
-        config = load_config(path)
-        labels = LabelMap.from_yaml(config.data.labels)
-        _check_settings(config, labels)
-        cases = read_manifest(config.data.manifest, root=root or config.data.root)
-    else:
+    config = load_config(path) if path.suffix.lower() in (".yaml", ".yml") else None
+    organs = _organs_to_check(path, config, labels)
+    if config is None:
         cases = read_manifest(path, root=root)
+    else:
+        data, seed = config.data, config.training.seed
+        cases = read_manifest(data.manifest, val_fraction=data.val_fraction, seed=seed, root=root or data.root)
     with stage("check") as advance:
-        return _for_each(cases, lambda case: check_case(case, labels), path.parent, advance=advance)
+        return check_cases(
+            cases,
+            labels=organs,
+            labels_bind=config is not None or labels is not None,
+            expects_hu=config is not None and _expects_hu(config),
+            num_workers=default_num_workers(len(cases)) if workers is None else workers,
+            on_case=lambda num_done, case_id: advance(num_done / len(cases), case_id),
+        )
+
+
+def _organs_to_check(path: Path, config: Config | None, labels: LabelMap | str | Path | None) -> LabelMap | None:
+    """Return the organs as given, of the config, or of the labels file beside a manifest."""
+    beside = path.with_name("labels.yaml")
+    if isinstance(labels, str | Path):
+        labels = LabelMap.from_yaml(labels)
+    elif labels is None and config is not None:
+        labels = LabelMap.from_yaml(config.data.labels)
+    elif labels is None and beside.is_file():
+        labels = LabelMap.from_yaml(beside)
+    if config is not None and labels is not None:
+        _check_settings(config, labels)
+    return labels
+
+
+def _expects_hu(config: Config) -> bool:
+    """Return whether the intensity window only makes sense in HU."""
+    return config.preprocessing.intensity == "window" and config.preprocessing.window[0] < 0
 
 
 def _for_each(
@@ -279,14 +383,20 @@ def _load_cases(cases: Sequence[Case], config: Config, labels: LabelMap, *, adva
     return loaded
 
 
-def _predict_case(case: Case, predictor: "Predictor", out: Path) -> None:
+def _predict_case(
+    case: Case, predictor: "Predictor", out: Path, *, formats: "Sequence[Format]", deidentify: bool
+) -> None:
     from medgan.files import sha256_of
     from medgan.outputs.components import keep_largest_components
+    from medgan.outputs.formats import check_grid, series_for
     from medgan.outputs.save import write_prediction
     from medgan.preprocessing.load import read_image
 
-    started = time.monotonic()
-    predicted = predictor.predict(read_image(case), where=f"case {case.case_id}")
+    started, where = time.monotonic(), f"case {case.case_id}"
+    source = series_for(formats, case.images[0], series=case.series or None, where=where)
+    image = read_image(case)
+    check_grid(formats, image.affine, where=where)
+    predicted = predictor.predict(image, where=where)
     cleaned = keep_largest_components(predicted, predictor.config.outputs.largest_component, predictor.labels)
     record = {
         "image_sha256": [sha256_of(path) for path in case.images],
@@ -295,7 +405,16 @@ def _predict_case(case: Case, predictor: "Predictor", out: Path) -> None:
         "seconds": round(time.monotonic() - started, 2),
         **predictor.describe(),
     }
-    write_prediction(cleaned, predictor.labels, out, case.case_id, record)
+    write_prediction(
+        cleaned,
+        predictor.labels,
+        out,
+        case.case_id,
+        record,
+        formats=formats,
+        source=source,
+        deidentify=deidentify,
+    )
 
 
 def _organs_of(
@@ -324,12 +443,12 @@ def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm:
     from medgan.volume.readers import read_label, read_volume
     from medgan.volume.volume import Volume
 
-    reference = read_label(pair.reference)
-    image = read_volume(pair.image) if pair.image else None
+    image = read_volume(pair.image, series=pair.series or None) if pair.image else None
+    reference = read_label(pair.reference, labels=labels, reference=image)
     if image is not None and pair.resample_reference:
         reference = resample_label_to(reference, image, where=f"case {pair.case_id}")
     empty = Volume(np.zeros_like(reference.data), reference.affine)
-    prediction = read_label(pair.prediction) if pair.prediction else empty
+    prediction = read_label(pair.prediction, labels=labels, reference=reference) if pair.prediction else empty
     scores = score_case(reference, prediction, labels, case_id=pair.case_id, surface_tolerance_mm=surface_tolerance_mm)
     overlay = out / "overlays" / f"{pair.case_id}.png"
     write_overlay(image, prediction, labels, overlay, reference=reference)

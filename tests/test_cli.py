@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -7,12 +8,26 @@ from pathlib import Path
 
 import pytest
 import typer
+from phantoms import box_volume
+from tiny import write_box_cohort
 
 import medgan.pipeline
 from medgan import __version__
 from medgan.cli import app, main
+from medgan.volume.writers import write_volume
 
-COMMANDS = ("quickstart", "phantom", "check", "train", "predict", "evaluate", "report")
+COMMANDS = (
+    "quickstart",
+    "phantom",
+    "manifest",
+    "inspect",
+    "check",
+    "train",
+    "predict",
+    "convert",
+    "evaluate",
+    "report",
+)
 
 
 @pytest.fixture
@@ -136,6 +151,37 @@ def test_report_without_scores_exits_2(medgan_command, tmp_path):
     assert "Run `medgan evaluate` first" in err
 
 
+def test_convert_shows_what_it_wrote(medgan_command, tmp_path):
+    write_volume(box_volume(labels=True), tmp_path / "a.nii.gz")
+    (tmp_path / "labels.yaml").write_text("heart: 1\nliver: 2\nspleen: 3\n")
+    code, out, err = medgan_command(
+        "convert", tmp_path / "a.nii.gz", tmp_path / "b.seg.nrrd", "--labels", tmp_path / "labels.yaml"
+    )
+    assert (code, err) == (0, "")
+    grid = "12x10x8 voxels of (1.5, 2, 3) mm, RAS, first voxel at (0.0, 0.0, 0.0) mm"
+    assert [line.split(maxsplit=1) for line in out.splitlines()] == [
+        ["labels", f"{tmp_path / 'b.seg.nrrd'} ({grid})"],
+        ["1", "heart"],
+        ["2", "liver"],
+        ["3", "spleen"],
+    ]
+
+
+def test_convert_of_an_image_into_labels_exits_2(medgan_command, tmp_path):
+    write_volume(box_volume(), tmp_path / "a.nii.gz")
+    code, out, err = medgan_command("convert", tmp_path / "a.nii.gz", tmp_path / "b.seg.nrrd")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "is it an image?" in err
+
+
+def test_unknown_prediction_format_exits_2(medgan_command, tmp_path):
+    code, _, err = medgan_command("predict", tmp_path, tmp_path, "-o", tmp_path, "--format", "nifti, dicom")
+    assert code == 2
+    assert err.startswith("medgan: format must be one or more of nifti, ")
+    assert err.endswith("found 'dicom'.\n")
+
+
 @pytest.mark.parametrize("command", ["train", "predict"])
 def test_missing_argument_exits_2(medgan_command, command):
     code, _, err = medgan_command(command)
@@ -211,6 +257,67 @@ def test_check_exits_1_where_a_case_is_not_usable(medgan_command, tiny_model, tm
     code, out, err = medgan_command("check", cohort / "manifest.csv")
     assert (code, out) == (1, "3 cases are usable, 1 are not.\n")
     assert "failed: case_b: " in err
+
+
+def test_check_tells_warnings_and_writes_json(medgan_command, tmp_path):
+    config = write_box_cohort(tmp_path)
+    shutil.copy(tmp_path / "images" / "case_a.nii.gz", tmp_path / "images" / "case_b.nii.gz")
+    shutil.copy(tmp_path / "labels" / "case_a.nii.gz", tmp_path / "labels" / "case_b.nii.gz")
+    expected = "warning: one image stands for several cases: case_a (train), case_b (train).\n"
+    for path, workers in ((config, 1), (tmp_path / "manifest.csv", 2)):
+        code, out, _ = medgan_command("check", path, "--workers", workers, "--json", tmp_path / "check.json")
+        assert (code, out) == (0, f"{expected}4 cases are usable, 0 are not.\n")
+        assert json.loads((tmp_path / "check.json").read_text())["warnings"][0]["kind"] == "duplicate"
+    (tmp_path / "labels.yaml").unlink()
+    code, out, _ = medgan_command("check", tmp_path / "manifest.csv", "--workers", 1)
+    assert "note: without --labels, unknown values, absent organs and swapped sides were not looked for.\n" in out
+
+
+def test_inspect_shows_text_or_json(medgan_command, tiny_model, tmp_path):
+    code, out, err = medgan_command("inspect", tiny_model.image("case_a"))
+    assert (code, err) == (0, "")
+    assert "orientation  RAS: voxel i runs left to right, j back to front, k feet to head\n" in out
+    code, out, _ = medgan_command("inspect", tiny_model.label("case_a"), "--json")
+    assert code == 0
+    assert [row["number"] for row in json.loads(out)["labels"]] == [1, 2, 3]
+    code, _, err = medgan_command("inspect", tmp_path / "absent.nii")
+    assert (code, err) == (2, f"medgan: {tmp_path / 'absent.nii'} does not exist; check the path.\n")
+
+
+def test_inspect_and_check_leave_torch_alone(tiny_model):
+    for arguments in (["inspect", str(tiny_model.image("case_a"))], ["check", str(tiny_model.manifest)]):
+        code = (
+            f"import sys; sys.argv = ['medgan', *{arguments}]\n"
+            "from medgan.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([m for m in ('torch', 'monai', 'matplotlib', 'skimage') if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_manifest_writes_a_table_that_check_takes(medgan_command, tiny_model, tmp_path):
+    cohort = shutil.copytree(tiny_model.config.parent, tmp_path / "cohort", ignore=shutil.ignore_patterns("*.csv"))
+    patterns = ("--images", "images/*.nii.gz", "--labels", "labels/*.nii.gz", "--val", "0.3", "--test", "0.25")
+    code, out, _ = medgan_command("manifest", cohort, tmp_path / "lists" / "cohort.csv", *patterns)
+    assert code == 0
+    assert "cases        4 of 4 patients: 2 train, 1 val, 1 test; 4 with a label" in out
+    arguments = out.splitlines()[-1].removeprefix("next         medgan ").split()
+    code, out, _ = medgan_command(*arguments)
+    assert code == 0
+    assert "4 cases are usable, 0 are not." in out
+    code, _, err = medgan_command("manifest", cohort, tmp_path / "lists" / "cohort.csv", *patterns)
+    assert code == 2
+    assert "cohort.csv exists; use --force to replace it." in err
+
+
+def test_manifest_of_a_folder_without_images_exits_2(medgan_command, tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    code, _, err = medgan_command("manifest", tmp_path, tmp_path / "cohort.csv")
+    assert code == 2
+    assert "holds no image (looked at as kind 'dicom')" in err
+    assert not (tmp_path / "cohort.csv").exists()
 
 
 def test_installed_command_exits_2_with_one_sentence(tmp_path):

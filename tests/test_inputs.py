@@ -184,6 +184,12 @@ def test_manifest_pairs_its_labels_and_keeps_missing_predictions(tmp_path: Path)
     assert [pair.case_id for pair in pair_cases(manifest, tmp_path / "out", split="test")] == ["case_c"]
 
 
+def test_pair_knows_which_series_its_image_is(tmp_path: Path) -> None:
+    make_files(tmp_path, "scan/1.dcm", "label.nii", "out/a.nii", content=DICOM_HEAD)
+    (tmp_path / "m.csv").write_text("case_id,image,label,split,series\na,scan,label.nii,test,1.2.3#2\n")
+    assert pair_cases(tmp_path / "m.csv", tmp_path / "out")[0].series == "1.2.3#2"
+
+
 def test_folders_pair_by_name(tmp_path: Path) -> None:
     make_files(tmp_path, "reference/a.nii.gz", "reference/b.png", "out/a.nii.gz", "out/b.png")
     assert [pair.prediction for pair in pair_cases(tmp_path / "reference", tmp_path / "out")] == [

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms import box_volume
+from phantoms import box_volume, write_dicom_series
 from safetensors.numpy import load_file
 from tiny import write_box_cohort, write_picture_cohort
 
 import medgan
 from medgan.errors import MedganError
 from medgan.files import sha256_of
+from medgan.labels import LabelMap
 from medgan.manifest.read import read_manifest
 from medgan.pipeline import check
 from medgan.progress import Advance, Stage
 from medgan.provenance import data_sha256
 from medgan.volume.readers import read_label, read_volume
-from medgan.volume.volume import same_grid
+from medgan.volume.volume import Volume, same_grid
 from medgan.volume.writers import write_volume
 
 COLUMNS = "case_id,organ,dice,iou,hausdorff_mm,hd95_mm,assd_mm,surface_dice,reference_ml,prediction_ml"
@@ -116,6 +117,53 @@ def test_prediction_record_names_model_image_and_organs(tiny_model, tmp_path):
     assert record["volumes_ml"]["top_box"] == pytest.approx((prediction.data == 3).sum() * 1.5 * 2 * 3 / 1000, abs=1e-3)
 
 
+def test_dicom_case_is_predicted_into_every_format_and_evaluated_from_each(tiny_model, tmp_path):
+    image = read_volume(tiny_model.image("case_d"))
+    image = Volume(np.rint(image.data), image.affine)
+    write_dicom_series(tmp_path / "scans" / "case_d", image)
+    write_volume(read_label(tiny_model.label("case_d")), tmp_path / "reference" / "case_d.nii.gz")
+    formats = ["rtstruct", "nifti", "dicom-seg", "seg.nrrd"]
+    out = medgan.predict(
+        tiny_model.model, [tmp_path / "scans" / "case_d"], tmp_path / "out", device="cpu", formats=formats
+    )
+    assert (out.done, out.failed) == (("case_d",), {})
+    record = json.loads((tmp_path / "out" / "case_d.json").read_text())
+    assert list(record["files"]) == ["nifti", "seg.nrrd", "dicom-seg", "rtstruct"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*record["files"].values(), "case_d.json"}
+    scores = []
+    for left in ("case_d.nii.gz", "case_d.seg.nrrd", "case_d.seg.dcm"):
+        medgan.evaluate(tmp_path / "reference", tmp_path / "out", tmp_path / "scores")
+        scores.append((tmp_path / "scores" / "scores.csv").read_text())
+        (tmp_path / "out" / left).unlink()
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_dicom_format_for_another_image_fails_before_it_is_segmented(tiny_model, tmp_path, monkeypatch):
+    predictor = medgan.Predictor(tiny_model.model, device="cpu")
+    monkeypatch.setattr(medgan.Predictor, "predict", lambda *_, **__: pytest.fail("inference was run"))
+    outcome = medgan.predict(predictor, [tiny_model.image("case_d")], tmp_path, formats=["nifti", "dicom-seg"])
+    assert outcome.done == ()
+    assert outcome.failed["case_d"].startswith(
+        "case case_d: dicom-seg is derived from a DICOM series, but the image is"
+    )
+
+
+def test_format_that_loses_a_tilt_fails_before_the_image_is_segmented(tiny_model, tmp_path, monkeypatch):
+    image = read_volume(tiny_model.image("case_d"))
+    affine = np.array(image.affine)
+    affine[1, 2] = 0.8
+    write_volume(Volume(image.data, affine), tmp_path / "tilted.nii.gz")
+    predictor = medgan.Predictor(tiny_model.model, device="cpu")
+    monkeypatch.setattr(medgan.Predictor, "predict", lambda *_, **__: pytest.fail("inference was run"))
+    outcome = medgan.predict(predictor, [tmp_path / "tilted.nii.gz"], tmp_path / "out", formats=["mha"])
+    assert "case tilted: mha cannot hold the sheared grid" in outcome.failed["tilted"]
+
+
+def test_unknown_format_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(MedganError, match="found 'dicom'"):
+        medgan.predict(tmp_path / "no_model", [tmp_path], tmp_path, formats=["dicom"])
+
+
 def test_unreadable_input_does_not_stop_the_others(tiny_model, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(tiny_model.image("case_d"), tmp_path / "in" / "good.nii.gz")
@@ -199,9 +247,42 @@ def test_check_names_the_cases_that_are_not_usable(tmp_path):
     (tmp_path / "labels.yaml").write_text("left_box: 1\nright_box: 2\n")
     by_manifest = check(tmp_path / "manifest.csv")
     assert (by_manifest.done, set(by_manifest.failed)) == (("case_a", "case_c", "case_d"), {"case_b"})
-    by_config = check(config)
-    assert by_config.done == ()
-    assert "label values [3] are not in the label map" in by_config.failed["case_a"]
+    assert by_manifest.organs == ("left_box", "right_box")
+    assert [w.kind for case in by_manifest.cases for w in case.warnings] == ["label_values"] * 3
+    for asked in (check(config), check(tmp_path / "manifest.csv", labels=tmp_path / "labels.yaml")):
+        assert asked.done == ()
+        assert "label values [3] are not in the label map" in asked.failed["case_a"]
+
+
+def test_check_without_a_labels_file_takes_any_values(tmp_path):
+    write_box_cohort(tmp_path)
+    (tmp_path / "labels.yaml").unlink()
+    report = check(tmp_path / "manifest.csv")
+    assert (len(report.done), report.num_warnings, report.organs) == (4, 0, ())
+    report = check(tmp_path / "manifest.csv", labels=LabelMap.from_mapping({"left_box": 1}))
+    assert set(report.failed) == {"case_a", "case_b", "case_c", "case_d"}
+
+
+@pytest.mark.parametrize(("settings", "num_warnings"), [("", 4), ("preprocessing: {intensity: zscore}", 0)])
+def test_check_expects_hu_where_the_window_does(tmp_path, settings, num_warnings):
+    config = write_box_cohort(tmp_path)
+    config.write_text(f"{config.read_text()}{settings}\n")
+    for path in (tmp_path / "images").iterdir():
+        image = read_volume(path)
+        write_volume(Volume(image.data + 1000, image.affine), path)
+    assert check(config).num_warnings == num_warnings
+
+
+def test_check_shows_its_progress(tmp_path):
+    write_box_cohort(tmp_path)
+    told = []
+
+    @contextmanager
+    def stage(name):
+        yield lambda share, note="": told.append((name, share, note))
+
+    check(tmp_path / "manifest.csv", stage=stage)
+    assert told == [("check", n / 4, f"case_{letter}") for n, letter in enumerate("abcd", start=1)]
 
 
 def test_training_into_an_existing_model_is_refused(tiny_model):
