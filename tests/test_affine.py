@@ -51,6 +51,21 @@ def test_nearest_axes_lay_the_grid_along_ras(affine):
     assert orientation_of(laid_out) == "RAS"
 
 
+def placed(x, y, z):
+    affine = np.eye(4)
+    affine[:3, 3] = x, y, z
+    return affine
+
+
+def test_an_affine_at_the_limits_is_taken():
+    check_affine(placed(1e5, -1e5, 0) @ np.diag([1e4, -1e4, 1.0, 1.0]))
+
+
+def test_hostile_numbers_become_no_warning():
+    parts = affine_from_parts((np.inf, 0, 0), np.full((3, 3), 1e300), (1e300, 0, np.nan))
+    assert not np.isfinite(lps_to_ras(parts)).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -58,6 +73,10 @@ def test_nearest_axes_lay_the_grid_along_ras(affine):
         (np.eye(3), r"finite \(4, 4\)"),
         (np.diag([1.0, 0.0, 1.0, 1.0]), "span space"),
         (np.diag([1.0, 1.0, 1.0, 2.0]), "last row"),
+        (np.diag([1.0, 1.0001e4, 1.0, 1.0]), r"at most 10000 mm long .* size of \(1, 1e\+04, 1\) mm"),
+        (np.diag([1e300, 1.0, 1.0, 1.0]), r"size of \(inf, 1, 1\) mm .*no scanner has this"),
+        (placed(0, 0, -100_001), r"within 100000 mm of 0.* first voxel at \(0, 0, -1e\+05\) mm"),
+        (placed(1e308, 0, 0), "no scanner has this"),
     ],
 )
 def test_an_affine_that_places_no_voxels_is_refused(change, message):

@@ -72,7 +72,9 @@ def test_the_child_is_gone_after_any_exception(traces, error):
 
 
 @posix_only
-def test_an_interrupt_while_it_waits_ends_the_child_at_once(traces):
+def test_an_interrupt_while_it_waits_ends_the_child_at_once(traces, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with Decoder() as child:
         decode(child)
         os.kill(child._child.pid, signal.SIGSTOP)

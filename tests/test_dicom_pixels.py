@@ -26,6 +26,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPIPHTJ2KReferenced,
+    MRImageStorage,
     RLELossless,
 )
 
@@ -165,7 +166,7 @@ def test_files_of_other_makers_agree_with_gdcm(name, low, high, capfd):
     capfd.readouterr()
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
 def test_bits_above_the_stored_ones_are_not_part_of_the_value(tmp_path, syntax):
     overlay = (np.arange(RAMP.size).reshape(RAMP.shape) % 3 == 0).astype(np.uint16) << 15
     path = write_file(tmp_path / "x.dcm", syntax, encoded(RAMP | overlay, syntax), RAMP, BitsStored=12, HighBit=11)
@@ -179,9 +180,29 @@ def test_the_sign_is_the_highest_stored_bit(tmp_path, syntax):
     np.testing.assert_array_equal(read(path), (SIGNED + 2048) % 4096 - 2048)
 
 
-def test_a_high_bit_above_the_stored_bits_shifts_them_down(tmp_path):
-    path = write_file(tmp_path / "x.dcm", ExplicitVRLittleEndian, native(RAMP << 4), RAMP, BitsStored=12, HighBit=15)
-    np.testing.assert_array_equal(read(path), RAMP)
+LOSSLESS = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless]
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("stored", [RAMP, SIGNED >> 1], ids=["unsigned", "signed"])
+def test_a_codestream_of_more_bits_than_the_header_is_read_while_its_values_fit(tmp_path, syntax, stored):
+    path = write_file(tmp_path / "x.dcm", syntax, encoded(stored, syntax), stored, BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(read(path), stored)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("stored", [RAMP + 2048, SIGNED - 2048], ids=["unsigned", "signed"])
+def test_values_beyond_the_stored_bits_of_a_codestream_are_refused(tmp_path, syntax, stored):
+    path = write_file(tmp_path / "x.dcm", syntax, encoded(stored, syntax), stored, BitsStored=12, HighBit=11)
+    refused(path, "contradicts itself: its header says pixels of 12 bits, but its codestream, of 1[0-9], holds values")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(("bits", "high_bit"), [(12, 15), (15, 15), (2, 15), (16, 11)])
+def test_a_high_bit_that_is_not_the_last_stored_one_is_refused(tmp_path, syntax, bits, high_bit):
+    data = encoded(RAMP, syntax)
+    path = write_file(tmp_path / "x.dcm", syntax, data, RAMP, BitsStored=bits, HighBit=high_bit)
+    refused(path, f"the lowest of them stored, .*BitsStored {bits}, HighBit {high_bit}")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32, np.int32])
@@ -269,14 +290,18 @@ def test_frames_that_do_not_add_up_are_refused(tmp_path, data, number, message):
 @pytest.mark.parametrize(
     ("elements", "message"),
     [
-        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "8, 16 or 32 bits, found BitsAllocated 1"),
+        ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "8, 16 or 32 bits, .*found BitsAllocated 1"),
         ({"BitsAllocated": 12}, "BitsAllocated 12"),
         ({"BitsStored": 17}, "BitsStored 17"),
         ({"BitsStored": 0}, "BitsStored 0"),
         ({"HighBit": 3}, "HighBit 3"),
         ({"PixelRepresentation": 2}, "PixelRepresentation 2"),
+        ({"PixelRepresentation": None}, "must say whether its pixels have a sign"),
+        ({"PixelRepresentation": 65535}, "PixelRepresentation 65535"),
+        ({"PhotometricInterpretation": "DOE JANE"}, "colour one .MONOCHROME1 or MONOCHROME2 is absent"),
+        ({"PhotometricInterpretation": ""}, "colour one .MONOCHROME1 or MONOCHROME2 is absent"),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, r"grey image, but is a colour one \(RGB\)"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"colour one \(PALETTE COLOR\)"),
         ({"FloatPixelData": bytes(4884)}, "floating-point: not supported"),
         ({"ModalityLUTSequence": [Dataset()]}, "ModalityLUTSequence"),
         ({"RescaleSlope": None, "RescaleIntercept": None}, "CT slice without RescaleSlope"),
@@ -284,10 +309,13 @@ def test_frames_that_do_not_add_up_are_refused(tmp_path, data, number, message):
             {"Modality": "PT", "RescaleSlope": None, "RescaleIntercept": None},
             "PT slice without RescaleSlope",
         ),
+        ({"Modality": "", "RescaleSlope": None, "RescaleIntercept": None}, "CT slice without RescaleSlope"),
         ({"RescaleIntercept": None}, "no RescaleIntercept"),
         ({"RescaleSlope": "0"}, "RescaleSlope other than 0"),
         ({"Rows": 34}, "truncated.*calls for 2,516 bytes, found 2,442"),
         ({"Rows": 32}, "calls for 2,368 bytes of pixels, but it holds 2,442"),
+        ({"Columns": 36}, "calls for 2,376 bytes of pixels, but it holds 2,442"),
+        ({"PixelData": native(RAMP) + bytes(66)}, "calls for 2,442 bytes of pixels, but it holds 2,508"),
         ({"NumberOfFrames": 2}, "truncated.*calls for 4,884 bytes, found 2,442"),
         ({"NumberOfFrames": 0}, "NumberOfFrames above zero, found 0"),
         ({"PixelData": native(RAMP)[:-2]}, "truncated.*calls for 2,442 bytes, found 2,440"),
@@ -307,10 +335,35 @@ def test_an_odd_length_may_be_padded_by_one_byte(tmp_path):
     np.testing.assert_array_equal(read(path), stored)
 
 
+def test_padding_of_less_than_a_row_or_column_is_passed_over(tmp_path):
+    path = write_file(tmp_path / "x.dcm", ExplicitVRLittleEndian, native(RAMP) + bytes(64), RAMP)
+    np.testing.assert_array_equal(read(path), RAMP)
+
+
+def test_a_series_of_which_some_slices_have_a_rescale_is_refused(tmp_path):
+    none = {"RescaleSlope": None, "RescaleIntercept": None, "Modality": "MR", "SOPClassUID": MRImageStorage}
+    rescaled, bare = (
+        read_header(write_file(tmp_path / name, ExplicitVRLittleEndian, native(RAMP), RAMP, **elements))
+        for name, elements in (("a.dcm", {}), ("b.dcm", none))
+    )
+    pixels.check_rescales([rescaled, rescaled])
+    pixels.check_rescales([bare, bare])
+    with pytest.raises(MedganError, match=r"b.dcm has no RescaleSlope, but other slices .*a.dcm"):
+        pixels.check_rescales([rescaled, bare])
+
+
 @pytest.mark.parametrize("syntax", [MPEG4HP41, HTJ2KLossless, JPIPHTJ2KReferenced])
 def test_other_transfer_syntaxes_are_refused_by_name(tmp_path, syntax):
     path = write_file(tmp_path / "x.dcm", syntax, items(b"1234"), RAMP)
     refused(path, f"unsupported transfer syntax, .*{syntax}")
+
+
+@pytest.mark.parametrize("text", [b"DOE^JANE\0", b"1.2.840\x05\x80", b"1.2.3.19"])
+def test_an_unknown_transfer_syntax_is_refused_without_its_text(tmp_path, text):
+    path = write_file(tmp_path / "x.dcm", ExplicitVRLittleEndian, native(RAMP), RAMP)
+    uid = ExplicitVRLittleEndian.encode() + b"\0"
+    path.write_bytes(path.read_bytes().replace(uid, text.ljust(len(uid), b"\0")))
+    refused(path, "unsupported transfer syntax, an unknown one; decompress it")
 
 
 @pytest.mark.parametrize(

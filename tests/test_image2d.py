@@ -61,15 +61,36 @@ def test_too_many_pixels_are_refused(tmp_path):
         image2d.read(tmp_path / "x.png", max_voxels=34)
 
 
-@pytest.mark.parametrize(("suffix", "tail"), [("png", 12), ("jpg", 2), ("bmp", 2), ("tif", 2)])
-def test_every_truncation_is_refused(tmp_path, suffix, tail):
-    # the last bytes hold no pixels: a PNG's end chunk, a JPEG's end marker, padding
-    Image.fromarray(GREY).save(tmp_path / f"x.{suffix}")
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("png", {}),
+        ("jpg", {}),
+        ("jpg", {"progressive": True}),
+        ("bmp", {}),
+        ("tif", {}),
+        ("tif", {"compression": "tiff_lzw"}),
+        ("tif", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_every_truncation_is_refused(tmp_path, suffix, options, capfd):
+    # up to the last bytes, which hold no pixels: a PNG's end chunk, a JPEG's end marker, padding, a TIFF's directory
+    Image.fromarray(GREY).save(tmp_path / f"x.{suffix}", **options)
     data = (tmp_path / f"x.{suffix}").read_bytes()
-    for length in range(0, len(data) - tail, 3):
+    for length in range(len(data)):
         (tmp_path / f"cut.{suffix}").write_bytes(data[:length])
         with pytest.raises(MedganError, match=f"cut.{suffix} is truncated, damaged or not an image"):
             image2d.read(tmp_path / f"cut.{suffix}")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_follows_the_end_of_a_png_or_jpeg_is_passed_over(tmp_path):
+    for name in ("x.png", "x.jpg"):
+        Image.fromarray(GREY).save(tmp_path / name)
+        before = image2d.read(tmp_path / name).data
+        with (tmp_path / name).open("ab") as file:
+            file.write(b"a camera's own notes")
+        np.testing.assert_array_equal(image2d.read(tmp_path / name).data, before)
 
 
 def test_a_flipped_bit_of_a_png_is_seen_by_its_checksum(tmp_path):

@@ -1,6 +1,7 @@
 """MetaImage and NRRD, and the check that SimpleITK is the real one."""
 
 import gzip
+import re
 import zlib
 
 import numpy as np
@@ -191,37 +192,58 @@ def test_what_a_data_file_holds_before_its_voxels_is_skipped(tmp_path, skip, jun
     [
         ("x.mha", "DimSize = 12 10 8", "DimSize = 9000 9000 9000", "at most .* size of 9000x9000x9000"),
         ("x.mha", "DimSize = 12 10 8", "DimSize = 12 10 9", "truncated.*calls for 4,320 bytes, found 3,840"),
+        ("x.mha", "Offset = 3", "Offset = 3\t", r"Offset must hold 3 finite numbers, found 3 1 [-.0-9]+ [-.0-9]+\.$"),
         ("x.mha", "DimSize = 12 10 8", "DimSize = 12 -10 8", "DimSize must give NDims positive sizes"),
         ("x.mha", "DimSize = 12 10 8", "DimSize = 12 80", "DimSize must give NDims positive sizes"),
         ("x.mha", "DimSize = 12 10 8", "DimSize = 12 10 nan", "DimSize must give NDims positive sizes"),
+        ("x.mha", "DimSize = 12 10 8", "DimSize = 12 10 8.0", "DimSize must give NDims positive sizes"),
+        ("x.mha", "DimSize = 12 10 8", f"DimSize = 12 10 {'9' * 5000}", "found something else and 3"),
+        ("x.mha", "DimSize = 12 10 8", f"DimSize = {'1 ' * 99}", "DimSize must give NDims positive sizes"),
         ("x.mha", "TransformMatrix", "Comment", "must record its TransformMatrix"),
         ("x.mha", "Offset", "Comment", "must record its Offset"),
         ("x.mha", "ElementSpacing = 1.5", "Comment = 1.5", "must record its ElementSpacing"),
-        ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = nan", "ElementSpacing must hold finite numbers"),
+        ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = nan", "ElementSpacing must hold 3 finite numbers"),
+        ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = 1_5", "ElementSpacing must hold 3 finite numbers"),
+        ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = 1e400", "ElementSpacing must hold 3 finite numbers"),
+        ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = 1e300", "found a size of .*inf.*no scanner has this"),
+        ("x.mha", "ElementSpacing", "Origin = 1 2 3\nElementSpacing", "must record its Offset once"),
+        ("x.mha", "ElementSpacing", "Offset = 1 2 3\nElementSpacing", "records one field twice"),
+        ("x.mha", "BinaryDataByteOrderMSB", "BinaryDataByteOrderMSC", "must record its byte order once"),
+        ("x.mha", "DimSize", "ElementByteOrderMSB = True\nDimSize", "must record its byte order once"),
         ("x.mha", "ElementSpacing = 1.5", "ElementSpacing = 0", "unusable geometry"),
-        ("x.mha", "Offset = ", "Offset = 1 ", "Offset must hold finite numbers"),
+        ("x.mha", "Offset = ", "Offset = 1 ", "Offset must hold 3 finite numbers, found 1 "),
         ("x.mha", "MET_FLOAT", "MET_SHORT_ARRAY", "data type is MET_SHORT_ARRAY"),
         ("x.mha", "BinaryData = True", "BinaryData = False", "BinaryData"),
         ("x.mha", "CompressedData = False", "CompressedData = maybe", "CompressedData must be True or False"),
+        ("x.mha", "CompressedData = False", "CompressedData = Talse", "CompressedData must be True or False"),
         ("x.mha", "CompressedData = False", "CompressedData = true", "truncated or corrupt"),
         ("x.mha", "DimSize", "ElementToIntensityFunctionSlope = 2\nDimSize", "scales its values by .*Slope = 2"),
-        ("x.mha", "DimSize", "HeaderSize = 40\nDimSize", "HeaderSize '40' does not fit"),
-        ("x.mha", "DimSize", "DistanceUnits = um\nDimSize", "must be in mm, found DistanceUnits 'um'"),
+        ("x.mha", "DimSize", "HeaderSize = 40\nDimSize", "HeaderSize, 40, does not fit"),
+        ("x.mha", "DimSize", "DistanceUnits = um\nDimSize", "must be in mm, found DistanceUnits um"),
         ("x.mha", "DimSize", "ElementNumberOfChannels = 3\nDimSize", "has 3 channels"),
         ("x.nrrd", "sizes: 12 10 8", "sizes: 12 10 9", "truncated.*calls for 4,320 bytes, found 3,840"),
         ("x.nrrd", "sizes: 12 10 8", "sizes: 12 10 0", "sizes must give dimension positive numbers"),
         ("x.nrrd", "space: left-posterior-superior\n", "space dimension: 3\n", "orientation in a space"),
-        ("x.nrrd", "left-posterior-superior", "scanner-xyz", "orientation in a space .* found 'scanner-xyz'"),
+        ("x.nrrd", "left-posterior-superior", "scanner-xyz", "orientation in a space .* found scanner-xyz"),
         ("x.nrrd", "left-posterior-superior", "left-posterior-superior-time", "orientation in a space"),
-        ("x.nrrd", "space origin", "old origin", "must record a space origin"),
+        ("x.nrrd", "space origin: (", "# space origin: (", "must record a space origin"),
+        ("x.nrrd", "space origin: (", "space origin: (\n", "lines must be fields of NRRD"),
+        ("x.nrrd", "space origin: (", "space origin: ((", "must record a space origin"),
+        ("x.nrrd", "space origin: (", "space origin: (0,0,0)\nspace origin: (", "each recorded once"),
+        ("x.nrrd", "space origin: (3", "space origin: (\x1c", "must record a space origin"),
+        ("x.nrrd", "sizes: 12 10 8", "sizes: 12\x1c10 8", "sizes must give dimension positive numbers"),
+        ("x.mha", "Offset = 3", "Offset = \x1c", "Offset must hold 3 finite numbers"),
+        ("x.nrrd", "endian: little", "endian; little", "lines must be fields of NRRD"),
+        ("x.nrrd", "space directions", "spare directions", "lines must be fields of NRRD"),
+        ("x.nrrd", "space directions: (", "space directions: and (", "found 0"),
         ("x.nrrd", "space directions: (", "space directions: none (", "4, found|found 4"),
-        ("x.nrrd", "space directions", "spare directions", "records no orientation"),
+        ("x.nrrd", "space directions", "# space directions", "records no orientation"),
         ("x.nrrd", "space origin: (", "space origin: (nan,0,0) (", "three finite numbers"),
         ("x.nrrd", "kinds: domain domain domain", "kinds: domain domain time", "axes in space only"),
-        ("x.nrrd", "kinds: domain domain domain", 'space units: "um" "um" "um"', "must be in mm, found space units"),
+        ("x.nrrd", "kinds: domain domain domain", 'space units: "um" "um" "um"', "must be in mm"),
         ("x.nrrd", "type: float", "type: block", "data type is block"),
-        ("x.nrrd", "encoding: raw", "encoding: hex", "encoded as raw or gzip, found 'hex'"),
-        ("x.nrrd", "encoding: raw", "encoding: bzip2", "encoded as raw or gzip, found 'bzip2'"),
+        ("x.nrrd", "encoding: raw", "encoding: hex", "encoded as raw or gzip, found hex"),
+        ("x.nrrd", "encoding: raw", "encoding: bzip2", "encoded as raw or gzip, found bzip2"),
         ("x.nrrd", "encoding: raw", "encoding: gzip", "truncated or corrupt"),
         ("x.nrrd", "encoding: raw", "encoding: raw\nline skip: 1", "skips lines"),
         ("x.nrrd", "endian: little\n", "", "byte order"),
@@ -233,6 +255,29 @@ def test_a_header_that_does_not_fit_is_refused(tmp_path, name, old, new, message
     with pytest.raises(MedganError, match=message) as caught:
         itk.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.mha", "x.nrrd", "x.mhd", "x.nhdr"])
+def test_no_text_of_a_header_enters_a_message(tmp_path, name):
+    header = plain_file(tmp_path, name).read_bytes()
+    values = [match.span(1) for match in re.finditer(rb"^[A-Za-z ]+(?: =|:) (.*)$", header, re.MULTILINE)]
+    assert len(values) >= 9
+    for start, stop in values:
+        for text in (b"DOE^JANE", b"DOE JANE 5 6", b"5 6 7 DOE^JANE", b"\x01\xe4"):
+            (tmp_path / f"changed{name[1:]}").write_bytes(header[:start] + text + header[stop:])
+            try:
+                itk.read(tmp_path / f"changed{name[1:]}")
+            except MedganError as error:
+                said = str(error).replace(str(tmp_path), "")
+                assert [word for word in ("DOE", "JANE", "\x01") if word in said] == [], said
+
+
+@pytest.mark.parametrize("name", ["x.mha", "x.nrrd"])
+def test_a_position_no_scanner_has_is_refused(tmp_path, name):
+    field = {"x.mha": "Offset = ", "x.nrrd": "space origin: ("}[name]
+    path = replaced(plain_file(tmp_path, name), (f"{field}31", f"{field}1e30"))
+    with pytest.raises(MedganError, match=r"changed.* begin within 100000 mm of 0, .*1e\+30.*no scanner has this"):
+        itk.read(path)
 
 
 def test_a_slice_in_the_patient_without_thickness_is_refused(tmp_path):

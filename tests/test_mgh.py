@@ -69,3 +69,14 @@ def test_every_truncation_is_refused(plain):
             plain.write_bytes(whole[:length])
             with pytest.raises(MedganError, match=r"x.mgh is (truncated|empty|not a FreeSurfer)"):
                 mgh.read(plain)
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 3e38, -3e38, 1e6])
+def test_hostile_numbers_are_refused_and_warn_of_nothing(plain, number):
+    intact = plain.read_bytes()
+    for place in range(30, 90, 4):
+        data = bytearray(intact)
+        struct.pack_into(">f", data, place, number)
+        plain.write_bytes(data)
+        with pytest.raises(MedganError, match=r"x\.mgh has .*(geometry must be finite|no scanner has this)"):
+            mgh.read(plain)

@@ -94,9 +94,16 @@ def test_a_slope_of_zero_or_nan_means_no_scaling(tmp_path, slope):
 
 
 @pytest.mark.parametrize(("unit", "factor"), [(0, 1.0), (1, 1000.0), (3, 0.001)])
-def test_units_become_millimetres(plain, unit, factor):
-    spacing = nifti.read(patched(plain, 123, "B", unit)).spacing_mm
+def test_units_become_millimetres(tmp_path, unit, factor):
+    nifti.write(box_volume(), tmp_path / "ct.nii")
+    spacing = nifti.read(patched(tmp_path / "ct.nii", 123, "B", unit)).spacing_mm
     assert spacing == pytest.approx([factor * s for s in (1.5, 2.0, 3.0)], rel=1e-5)
+
+
+def test_forms_in_micrometres_are_compared_by_their_voxels(plain):
+    patched(plain, 280 + 12, "f", -21.0)  # seven voxels away, 0.01 mm
+    with pytest.raises(MedganError, match="qform and sform disagree"):
+        nifti.read(patched(plain, 123, "B", 3))
 
 
 def test_without_sform_the_qform_decides(plain):
@@ -136,6 +143,14 @@ def test_bytes_behind_the_last_voxel_are_told(plain):
         (108, "f", (float("nan"),), "voxel offset"),
         (112, "ff", (1.0, float("inf")), "scl_slope"),
         (123, "B", (5,), "unit"),
+        (76, "f", (-9.8e33,), r"qfac \(pixdim.0.\) must be 1 or -1, found -9.8e\+33"),
+        (344, "4s", (b"n+1\r",), r"magic must end in b'\\x00'.*line ends"),
+        (252, "hh", (1, 6), "sform_code must be 0 to 5, found 1 and 6"),
+        (252, "hh", (-546, 1), "qform_code and sform_code must be 0 to 5, found -546 and 1"),
+        (252, "hh14xf", (1, 0, 1e30), "begin within 100000 mm of 0, .*no scanner has this"),
+        (76, "4f", (1, 1.5, 1e30, 3), "at most 10000 mm long .*no scanner has this"),
+        (252, "hh24x12f", (0, 1, 1e38, *[3e38] * 11), "at most 10000 mm long .*no scanner has this"),
+        (252, "hh24x12f", (0, 1, float("inf"), *[3e38] * 11), "sform: its affine must be finite"),
         (252, "hh", (0, 0), "records no orientation"),
         (252, "hhfff", (1, 0, 0.9, 0.9, 0.9), "not a rotation"),
         (76, "4f", (1, 1.5, 0.0, 3), r"pixdim \(voxel spacing\).*\(1.5, 0.0, 3.0\)"),
@@ -373,3 +388,36 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(voxels)
     with pytest.raises(MedganError, match=r"ct\.img, are missing"):
         nifti.read(header)
+
+
+@pytest.mark.parametrize("magic", [b"n+2\0\n\x1a\n\0", b"n+2\0\r\r\x1a\r", b"n+2\0\0\0\0\0"])
+def test_a_nifti_2_whose_line_ends_were_changed_is_refused(tmp_path, magic):
+    nib.save(nib.Nifti2Image(np.zeros((2, 3, 4), np.uint8), np.eye(4)), tmp_path / "x.nii")
+    assert nifti.read(tmp_path / "x.nii").shape == (2, 3, 4)
+    with pytest.raises(MedganError, match=r"x.nii has a damaged header: its NIfTI magic must end in .*line ends"):
+        nifti.read(patched(tmp_path / "x.nii", 4, "8s", magic))
+
+
+@pytest.mark.parametrize("unit", [1, 2, 3])
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 3e38, -1e300, 5e-324])
+@pytest.mark.parametrize("nifti_2", [False, True])
+def test_hostile_numbers_are_refused_or_harmless_and_warn_of_nothing(tmp_path, unit, number, nifti_2):
+    kind, offset, layout = (nib.Nifti2Image, 400, "12d") if nifti_2 else (nib.Nifti1Image, 280, "12f")
+    if not nifti_2 and abs(number) == 1e300:
+        number = -1e38
+    nib.save(kind(np.ones((2, 3, 4), np.int16), np.diag([1.5, 2, 3, 1])), tmp_path / "x.nii")
+    plain = (tmp_path / "x.nii").read_bytes()
+    places = [offset + 4 * (1 + nifti_2) * n for n in range(12)]
+    places += (
+        [104 + 8 * n for n in range(4)] + [176, 184, *range(352, 400, 8)] if nifti_2 else [76, 80, 84, 88, 112, 116]
+    )
+    places += [] if nifti_2 else list(range(256, 280, 4))
+    for place in places:
+        (tmp_path / "x.nii").write_bytes(plain)
+        patched(tmp_path / "x.nii", 500 if nifti_2 else 123, "i" if nifti_2 else "B", unit)
+        patched(tmp_path / "x.nii", place, layout[-1], number)
+        try:
+            affine = nifti.read(tmp_path / "x.nii").affine
+        except MedganError:
+            continue
+        assert np.abs(affine).max() < 1e5

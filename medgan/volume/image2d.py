@@ -6,6 +6,7 @@ all directions, ITK's identity. Areas, volumes and distances of such images are 
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,8 @@ from medgan.volume.checks import MAX_VOXELS, check_num_voxels
 from medgan.volume.volume import Volume
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # or Pillow would take any by its content, and run Ghostscript for EPS
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_TIFFS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
@@ -29,6 +32,8 @@ def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
     """
     path = Path(path)
     try:
+        with path.open("rb") as file:
+            _check_end(file, size=path.stat().st_size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; ours is the refusal below
             with Image.open(path, formats=_FORMATS) as image:
@@ -41,6 +46,31 @@ def read(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Volume:
     except Exception as error:  # damaged bytes make Pillow's plugins raise many kinds
         raise MedganError(f"{path} is truncated, damaged or not an image of its kind; export it again.") from error
     return Volume(pixels.T[None, :, :, None], lps_to_ras(np.eye(4)))
+
+
+def _check_end(file: BinaryIO, *, size: int) -> None:
+    """Raise `ValueError` for a file cut behind its pixels, where Pillow stops reading or libtiff writes to stderr."""
+    head = file.read(8)
+    if head == _PNG:
+        _find_png_end(file)
+    elif head.startswith(b"BM") and int.from_bytes(head[2:6], "little") > size:
+        raise ValueError("a BMP shorter than it says")
+    elif (order := _TIFFS.get(head[:4])) is not None:
+        directory = int.from_bytes(head[4:], order)
+        file.seek(directory)
+        num_entries = int.from_bytes(file.read(2), order)
+        if directory + 2 + 12 * num_entries + 4 > size:
+            raise ValueError("a TIFF that ends within its directory")
+
+
+def _find_png_end(file: BinaryIO) -> None:
+    while len(head := file.read(8)) == 8:
+        if head[4:] == _PNG_END[:4]:
+            if head[:4] == bytes(4) and file.read(4) == _PNG_END[4:]:
+                return
+            break
+        file.seek(int.from_bytes(head[:4]) + 4, 1)
+    raise ValueError("a PNG without its end chunk")
 
 
 def _check_size(path: Path, image: Image.Image, *, max_voxels: int) -> None:

@@ -62,9 +62,14 @@ def write(volume: Volume, path: str | Path) -> None:
             straighten.
     """
     path = Path(path)
-    directions = volume.affine[:3, :3] / volume.spacing_mm
-    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
-        raise MedganError(f"{path} cannot hold a sheared affine; write .nii.gz instead.")
+    check_straight(volume, path)
     write_format = nrrd.write if path.suffix.lower() == ".nrrd" else metaimage.write
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         write_format(volume, file)
+
+
+def check_straight(volume: Volume, path: Path) -> None:
+    """Raise `MedganError` if the affine has shear, which `path` cannot hold."""
+    directions = volume.affine[:3, :3] / volume.spacing_mm
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
+        raise MedganError(f"{path} cannot hold a sheared affine; write .nii.gz instead.")

@@ -4,7 +4,6 @@ Read and written here and not by ITK, which takes a missing orientation for the 
 back whatever memory holds where compressed voxels are damaged or have no CompressedDataSize, and sees no full disk.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +14,17 @@ from isal import isal_zlib
 from medgan.errors import MedganError
 from medgan.volume.affine import affine_from_parts, lps_to_ras
 from medgan.volume.checks import MAX_VOXELS, check_num_voxels, volume_at
-from medgan.volume.stored import Stored, data_file_of, numbers_of, read_stored, sizes_of, voxel_chunks
+from medgan.volume.stored import (
+    BLANKS,
+    Stored,
+    count_of,
+    data_file_of,
+    numbers_of,
+    read_stored,
+    shown,
+    sizes_of,
+    voxel_chunks,
+)
 from medgan.volume.volume import Volume
 
 _MAX_HEADER_BYTES = 1 << 20
@@ -34,6 +43,9 @@ _DTYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+_OTHER_KINDS = {*(f"{kind}_ARRAY" for kind in _DTYPES), "MET_STRING", "MET_FLOAT_MATRIX", "MET_OTHER", "MET_NONE"}
+_UNITS = {"um", "cm", "m", "in"}
+_BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _GEOMETRY = {  # each under the names MetaImage has for it
     "TransformMatrix": ("transformmatrix", "rotation", "orientation"),
     "Offset": ("offset", "position", "origin"),
@@ -98,8 +110,11 @@ def _read_header(path: Path) -> tuple[dict[str, str], int]:
             name, separator, value = line.decode("latin-1").partition("=")
             if not separator:
                 break
-            fields[name.strip().lower()] = value.strip()
-            if name.strip().lower() == "elementdatafile":
+            name = name.strip(BLANKS).lower()
+            if name in fields and name != "comment":
+                raise MedganError(f"{path} has a damaged header: it records one field twice; export it again.")
+            fields[name] = value.strip(BLANKS)
+            if name == "elementdatafile":
                 return fields, file.tell()
     raise MedganError(f"{path} is not a MetaImage file, or its header is truncated; check what it is.")
 
@@ -109,12 +124,12 @@ def _shape_of(path: Path, fields: Mapping[str, str], *, max_voxels: int) -> tupl
     if not shape or sizes_of(fields.get("ndims", "")) != (len(shape),):
         raise MedganError(
             f"{path} has a damaged header: DimSize must give NDims positive sizes, found "
-            f"{fields.get('dimsize', 'none')[:80]!r} and {fields.get('ndims', 'none')[:20]!r}; export it again."
+            f"{shown(fields.get('dimsize', ''))} and {shown(fields.get('ndims', ''))}; export it again."
         )
     num_channels = fields.get("elementnumberofchannels", "1")
     if num_channels != "1":
         raise MedganError(
-            f"{path} must hold one real number per voxel, but has {num_channels[:20]} channels; "
+            f"{path} must hold one real number per voxel, but has {shown(num_channels)} channels; "
             "save the channel you want as a file of its own."
         )
     if len(shape) not in (2, 3):
@@ -130,36 +145,41 @@ def _affine_of(path: Path, fields: Mapping[str, str], *, num_dims: int) -> np.nd
     """Return the LPS affine."""
     parts = {"TransformMatrix": np.eye(3), "Offset": np.zeros(3), "ElementSpacing": np.ones(3)}
     for what, names in _GEOMETRY.items():
-        text = next((fields[name] for name in names if name in fields), None)
-        if text is None and num_dims == 2:
+        texts = {fields[name] for name in names if name in fields}
+        if not texts and num_dims == 2:
             continue  # a plain 2D image records no place in the patient
-        if text is None:
+        if len(texts) != 1:
             raise MedganError(
-                f"{path} must record its {what}, or its place in the patient is unknown; export it again."
+                f"{path} must record its {what} once, or its place in the patient is unknown; export it again."
             )
-        found = numbers_of(text)
-        if len(found) != num_dims ** (2 if what == "TransformMatrix" else 1) or not all(map(math.isfinite, found)):
-            raise MedganError(f"{path} has a damaged header: {what} must hold finite numbers, found {text[:80]!r}.")
+        text = texts.pop()
+        found, count = numbers_of(text), num_dims ** (2 if what == "TransformMatrix" else 1)
+        if len(found) != count:
+            raise MedganError(
+                f"{path} has a damaged header: {what} must hold {count} finite numbers, found {shown(text)}."
+            )
         if what == "TransformMatrix":  # its rows are the axes
             parts[what][:num_dims, :num_dims] = np.reshape(found, (num_dims, num_dims)).T
         else:
             parts[what][:num_dims] = found
     if (unit := fields.get("distanceunits", "mm")) not in ("mm", "?"):
-        raise MedganError(f"{path} must be in mm, found DistanceUnits {unit[:20]!r}; export it again.")
+        raise MedganError(f"{path} must be in mm, found DistanceUnits {shown(unit, _UNITS)}; export it again.")
     return affine_from_parts(parts["Offset"].tolist(), parts["TransformMatrix"], parts["ElementSpacing"].tolist())
 
 
 def _check_values(path: Path, fields: Mapping[str, str]) -> None:
     kind = fields.get("elementtype", "")
     if kind not in _DTYPES:
-        raise MedganError(f"{path} must hold one real number per voxel, but its data type is {kind[:40] or 'missing'}.")
+        raise MedganError(
+            f"{path} must hold one real number per voxel, but its data type is {shown(kind, _OTHER_KINDS)}."
+        )
     if not _is_true(path, fields, "BinaryData", default="True"):
         raise MedganError(f"{path} must hold binary voxels, found BinaryData = False; save it again in binary.")
     for name, neutral in (("Slope", 1.0), ("Offset", 0.0)):
         text = fields.get(f"elementtointensityfunction{name.lower()}", str(neutral))
         if numbers_of(text) != (neutral,):
             raise MedganError(
-                f"{path} scales its values by ElementToIntensityFunction{name} = {text[:40]}, which programs read "
+                f"{path} scales its values by ElementToIntensityFunction{name} = {shown(text)}, which programs read "
                 "differently; export it with the values themselves."
             )
 
@@ -167,22 +187,25 @@ def _check_values(path: Path, fields: Mapping[str, str]) -> None:
 def _stored_of(path: Path, fields: Mapping[str, str], start: int, shape: tuple[int, ...]) -> Stored:
     name = fields["elementdatafile"]
     is_local = name.upper() == "LOCAL"
-    is_big = any(_is_true(path, fields, f"{prefix}ByteOrderMSB") for prefix in ("BinaryData", "Element"))
+    dtype = _DTYPES[fields["elementtype"]]
+    orders = {_is_true(path, fields, name) for name in _BYTE_ORDERS if name.lower() in fields}
+    if len(orders) != 1 and not (dtype.endswith("1") and not orders):
+        raise MedganError(f"{path} must record its byte order once ({_BYTE_ORDERS[0]}); export it again.")
     skipped = fields.get("headersize", "0")
-    if (is_local and skipped not in ("0", "-1")) or not (skipped == "-1" or skipped.isdecimal()):
-        raise MedganError(f"{path} has a damaged header: HeaderSize {skipped[:40]!r} does not fit its data file.")
+    num_skipped = None if skipped == "-1" else count_of(skipped)
+    if (is_local and skipped not in ("0", "-1")) or not (skipped == "-1" or num_skipped is not None):
+        raise MedganError(f"{path} has a damaged header: HeaderSize, {shown(skipped)}, does not fit its data file.")
     return Stored(
         path if is_local else data_file_of(path, name),
-        start if is_local else None if skipped == "-1" else int(skipped),
+        start if is_local else num_skipped,
         "zlib" if _is_true(path, fields, "CompressedData") else "raw",
         shape,
-        np.dtype((">" if is_big else "<") + _DTYPES[fields["elementtype"]]),
+        np.dtype((">" if True in orders else "<") + dtype),
     )
 
 
 def _is_true(path: Path, fields: Mapping[str, str], name: str, *, default: str = "False") -> bool:
-    """Return a yes or no the way MetaIO reads it, by its first letter."""
-    text = fields.get(name.lower(), default)
-    if text[:1] not in ("T", "t", "1", "F", "f", "0"):
-        raise MedganError(f"{path} has a damaged header: {name} must be True or False, found {text[:40]!r}.")
-    return text[0] in "Tt1"
+    text = fields.get(name.lower(), default).lower()
+    if text not in ("true", "t", "1", "false", "f", "0"):
+        raise MedganError(f"{path} has a damaged header: {name} must be True or False.")
+    return text[0] in "t1"

@@ -73,7 +73,8 @@ def _check_orientation(path: Path, block: bytes) -> None:
 
 
 def _affine_of(path: Path, header: MGHHeader) -> np.ndarray:
-    affine: np.ndarray = np.asarray(header.get_affine(), dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        affine: np.ndarray = np.asarray(header.get_affine(), dtype=np.float64)
     if not np.isfinite(affine).all():
         raise MedganError(f"{path} has a damaged header: its geometry must be finite; export it again.")
     return affine

@@ -145,8 +145,9 @@ def _scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     if (slope, intercept) == (1.0, 0.0):
         return stored
     scaled: np.ndarray = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
-    scaled *= slope
-    scaled += intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite value is refused with the volume
+        scaled *= slope
+        scaled += intercept
     return scaled
 
 

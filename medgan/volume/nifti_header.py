@@ -35,6 +35,11 @@ _OTHER_DTYPES = {
     2048: "complex",
     2304: "RGBA colour",
 }
+_MAGICS = {  # where it lies, and what it is for one file and for a pair
+    nib.Nifti1Header: (344, (b"n+1\0", b"ni1\0")),
+    nib.Nifti2Header: (4, (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")),
+}
+_LAST_FORM_CODE = 5
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (millimetres are meant), metre, millimetre, micrometre
 LARGEST_OFFSET = 1 << 26
 """The most bytes before the voxels: header extensions beyond 64 MiB are a damaged offset, or a bomb."""
@@ -47,16 +52,21 @@ def read_header(path: Path, stream: BinaryIO) -> nib.Nifti1Header:
         MedganError: if it is truncated, or is none.
     """
     start = stream.read(4)
-    for header_class, magics in ((nib.Nifti1Header, (b"n+1", b"ni1")), (nib.Nifti2Header, (b"n+2", b"ni2"))):
+    for header_class, (place, magics) in _MAGICS.items():
         for endianness, order in (("<", "little"), (">", "big")):
             if int.from_bytes(start, order) != header_class.sizeof_hdr:  # type: ignore[arg-type]
                 continue
             block = start + stream.read(header_class.sizeof_hdr - 4)
             if len(block) < header_class.sizeof_hdr:
                 raise MedganError(f"{path} is truncated: it ends inside the NIfTI header; copy or download it again.")
-            header = header_class(block, endianness, check=False)
-            if header["magic"].item().startswith(magics):
-                return header
+            magic = block[place : place + len(magics[0])]
+            if magic in magics:
+                return header_class(block, endianness, check=False)
+            if magic.startswith((magics[0][:3], magics[1][:3])):
+                raise MedganError(
+                    f"{path} has a damaged header: its NIfTI magic must end in {magics[0][3:]!r}, but does not, as "
+                    "after a transfer that changes line ends; copy it again."
+                )
             if path.name.lower().endswith((".hdr", ".hdr.gz")):
                 raise MedganError(
                     f"{path} is the header of an Analyze 7.5 image or has no NIfTI magic; Analyze records no "
@@ -131,18 +141,28 @@ def affine_of(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int])
     Raises:
         MedganError: if neither is set, the one used is damaged, or both have one code and disagree.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers; what they give is refused
+        return _affine_of(path, header, shape)
+
+
+def _affine_of(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> np.ndarray:
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
         raise MedganError(f"{path} must give a known spatial unit, but xyzt_units holds code {unit}; export it again.")
     to_mm: np.ndarray = np.diag([_MM_PER_UNIT[unit]] * 3 + [1.0])
     qform_code, sform_code = int(header["qform_code"]), int(header["sform_code"])
-    if qform_code <= 0 and sform_code <= 0:
+    if not (0 <= qform_code <= _LAST_FORM_CODE and 0 <= sform_code <= _LAST_FORM_CODE):
+        raise MedganError(
+            f"{path} has a damaged header: qform_code and sform_code must be 0 to {_LAST_FORM_CODE}, "
+            f"found {qform_code} and {sform_code}; export it again."
+        )
+    if qform_code == sform_code == 0:
         raise MedganError(
             f"{path} records no orientation (qform_code and sform_code are both 0), so left and right are unknown; "
             "set one of them from the source images."
         )
-    qform: np.ndarray | None = to_mm @ _qform_of(path, header) if qform_code > 0 else None
-    if sform_code <= 0:
+    qform: np.ndarray | None = to_mm @ _qform_of(path, header) if qform_code else None
+    if not sform_code:
         assert qform is not None
         return qform
     sform: np.ndarray = to_mm @ header.get_sform()
@@ -160,7 +180,12 @@ def _qform_of(path: Path, header: nib.Nifti1Header) -> np.ndarray:
             f"{path} has a damaged qform: its pixdim (voxel spacing) must be finite and above zero, "
             f"found {tuple(pixdim[1:])}."
         )
-    header["pixdim"][0] = -1 if pixdim[0] < 0 else 1  # qfac; the standard reads any other value as 1
+    if pixdim[0] < 0 and pixdim[0] != -1:
+        raise MedganError(
+            f"{path} has a damaged qform: its qfac (pixdim[0]) must be 1 or -1, found {pixdim[0]:g}, which programs "
+            "read as either."
+        )
+    header["pixdim"][0] = pixdim[0] if pixdim[0] == -1 else 1  # of 0 and above all programs make 1
     try:
         qform: np.ndarray = header.get_qform()
     except (ValueError, HeaderDataError) as error:
@@ -175,7 +200,7 @@ def _compare_forms(
 ) -> None:
     no_voxels = np.broadcast_to(np.uint8(0), (1, *shape))
     by_qform, by_sform = volume_at(path, no_voxels, qform), volume_at(path, no_voxels, sform)
-    if same_grid(by_qform, by_sform, tolerance_mm=max(0.05, 0.1 * min(by_sform.spacing_mm))):
+    if same_grid(by_qform, by_sform, tolerance_mm=0.1 * min(by_sform.spacing_mm)):
         return
     grids = f"qform (code {codes[0]}) gives {by_qform.describe_grid()}; sform (code {codes[1]}) gives"
     if codes[0] == codes[1]:

@@ -1,7 +1,9 @@
 """Voxels as a file stores them: read whole, to the last byte and its checksum, and never more than they should be."""
 
+import math
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -16,6 +18,13 @@ from medgan.volume.gzipped import damage_told, inflating
 _CHUNK_BYTES = 1 << 22
 _WRITTEN_BYTES = 1 << 24
 _TURNED_ROWS = 8
+_MOST_DIMS = 16
+_MOST_SHOWN = 80
+BLANKS = " \t\r\n"
+"""What may surround a header field; `str.strip` alone takes the control characters of a damaged digit for more."""
+_PLAIN = re.compile(r"[\t -~]*")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -140,22 +149,36 @@ def data_file_of(path: Path, name: str) -> Path:
         MedganError: if it names another folder, several files, or none that is there.
     """
     data_path = path.parent / name
-    if not name or Path(name).name != name or "\\" in name or not data_path.is_file():
-        raise MedganError(
-            f"{path} must name one data file in its own folder, found {name[:80]!r}, and no such file there."
-        )
+    is_plain = name.isprintable() and Path(name).name == name and "\\" not in name
+    if not (is_plain and data_path.is_file()):
+        raise MedganError(f"{path} must name one data file in its own folder, but names none that is there.")
     return data_path
 
 
-def numbers_of(text: str) -> tuple[float, ...]:
-    """Return the numbers of a header field, none if it holds anything else."""
-    try:
-        return tuple(float(part) for part in text.split())
-    except ValueError:
-        return ()
+def numbers_of(text: str, *, separator: str | None = None) -> tuple[float, ...]:
+    """Return the finite numbers of a header field, none if it holds anything else."""
+    parts = [part.strip() for part in text.split(separator)]
+    numbers = tuple(float(part) if _NUMBER.fullmatch(part) else math.nan for part in parts)
+    return numbers if _PLAIN.fullmatch(text) and all(map(math.isfinite, numbers)) else ()
+
+
+def count_of(text: str) -> int | None:
+    """Return the whole number, 0 or more, that a header field is; None if it is anything else."""
+    return int(text) if _COUNT.fullmatch(text) else None
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
-    """Return the sizes of a header field, none if one is not a whole number above zero."""
-    numbers = numbers_of(text)
-    return tuple(map(int, numbers)) if all(n.is_integer() and n > 0 for n in numbers) else ()
+    """Return the sizes of a header field, none if one is not a whole number above zero, or there are too many."""
+    counts = [count_of(part) or 0 for part in text.split()]
+    return tuple(counts) if _PLAIN.fullmatch(text) and all(counts) and len(counts) <= _MOST_DIMS else ()
+
+
+def shown(text: str, known: Collection[str] = ()) -> str:
+    """Return a header field as a message may show it: in its own words only if all are known, or numbers.
+
+    Headers are copied around with whatever text their owners put there, names of patients among it.
+    """
+    if not text:
+        return "none"
+    is_harmless = text in known or (numbers_of(text) and len(text) <= _MOST_SHOWN)
+    return " ".join(text.split()) if is_harmless else "something else"

@@ -4,15 +4,16 @@ Uncompressed and RLE pixels are decoded here; frames of the JPEG family by a `De
 says which bits of a decoded word count and whether they have a sign, whatever the codestream says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
-    UID,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    EnhancedPETImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -23,6 +24,9 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    PositronEmissionTomographyImageStorage,
     RLELossless,
 )
 
@@ -50,7 +54,14 @@ _JPEG_FAMILY = {
     JPEG2000Lossless,
     JPEG2000,
 }
-_MUST_RESCALE = {"CT", "PT"}  # their values mean nothing (not HU, not Bq/ml) without slope and intercept
+_COLOURS = {"PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "XYB"} | {
+    f"YBR_{kind}" for kind in ("FULL", "FULL_422", "PARTIAL_422", "PARTIAL_420", "ICT", "RCT")
+}
+_MUST_RESCALE = {  # their values mean nothing (not HU, not Bq/ml) without slope and intercept
+    **dict.fromkeys(("CT", CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage), "CT"),
+    **dict.fromkeys(("PT", PositronEmissionTomographyImageStorage, EnhancedPETImageStorage), "PT"),
+    LegacyConvertedEnhancedPETImageStorage: "PT",
+}
 _LARGEST_BLANK_BYTES = 1 << 25  # an all-air slice compresses without bound; a frame larger than this must not
 _MOST_EXPANSION = 1000
 
@@ -59,18 +70,18 @@ def check_pixels(file: DicomFile) -> None:
     """Raise `MedganError` unless a header promises grey frames whose pixels are there and can be decoded."""
     photometric = file.text("PhotometricInterpretation")
     if file.integer("SamplesPerPixel", default=1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise MedganError(
-            f"{file.name} must be a grey image, but is a colour one ({photometric or 'photometric absent'})."
-        )
+        found = photometric if photometric in _COLOURS else "MONOCHROME1 or MONOCHROME2 is absent"
+        raise MedganError(f"{file.name} must be a grey image, but is a colour one ({found}).")
     if "FloatPixelData" in file.header or "DoubleFloatPixelData" in file.header:
         raise MedganError(
             f"{file.name} must hold integer pixels, but its pixel data are floating-point: not supported."
         )
     if "ModalityLUTSequence" in file.header:
         raise MedganError(f"{file.name} maps its values by a ModalityLUTSequence instead of a rescale: not supported.")
-    syntax = _syntax_of(file)
+    syntax = file.transfer_syntax
     if syntax not in _UNCOMPRESSED | _JPEG_FAMILY | {RLELossless}:
-        raise MedganError(f"{file.name} has an unsupported transfer syntax, {syntax.name} ({syntax}); decompress it.")
+        found = f"{syntax.name} ({syntax})" if syntax.is_transfer_syntax else "an unknown one"
+        raise MedganError(f"{file.name} has an unsupported transfer syntax, {found}; decompress it.")
     _check_bits(file)
     if "SharedFunctionalGroupsSequence" not in file.header:  # there the rescale is each frame's own
         rescale_of(file)
@@ -84,13 +95,23 @@ def rescale_of(file: DicomFile) -> tuple[float, float]:
         MedganError: if a CT or PET has none, or the slope is 0.
     """
     if "RescaleSlope" not in file.header and "RescaleIntercept" not in file.header:
-        if (modality := file.text("Modality")) in _MUST_RESCALE:
-            raise MedganError(f"{file.name} is a {modality} slice without RescaleSlope, so its values have no unit.")
+        if kind := _MUST_RESCALE.get(file.text("Modality"), _MUST_RESCALE.get(file.sop_class)):
+            raise MedganError(f"{file.name} is a {kind} slice without RescaleSlope, so its values have no unit.")
         return 1.0, 0.0
     slope, intercept = (float(file.numbers(f"Rescale{name}", 1)[0]) for name in ("Slope", "Intercept"))
     if slope == 0:
         raise MedganError(f"{file.name} must have a RescaleSlope other than 0, which makes all values equal.")
     return slope, intercept
+
+
+def check_rescales(files: Sequence[DicomFile]) -> None:
+    """Raise `MedganError` if some slices of a series have a rescale and others have none."""
+    has_slope = ["RescaleSlope" in file.header for file in files]
+    if any(has_slope) and not all(has_slope):
+        raise MedganError(
+            f"{files[has_slope.index(False)].name} has no RescaleSlope, but other slices of its series have one, such "
+            f"as {files[has_slope.index(True)].name}; export the series again."
+        )
 
 
 def read_frame(
@@ -119,23 +140,17 @@ def read_frame(
     return values
 
 
-def _syntax_of(file: DicomFile) -> UID:
-    meta = getattr(file.header, "file_meta", Dataset())
-    return UID(str(meta.get("TransferSyntaxUID", "") or ImplicitVRLittleEndian))
-
-
 def _check_bits(file: DicomFile) -> None:
     allocated, stored = file.integer("BitsAllocated"), file.integer("BitsStored")
     high_bit, sign = file.integer("HighBit", default=stored - 1), file.integer("PixelRepresentation")
-    if (
-        allocated not in (8, 16, 32)
-        or not 1 <= stored <= allocated
-        or not stored - 1 <= high_bit < allocated
-        or sign not in (0, 1)
-    ):
+    if not file.text("PixelRepresentation"):
         raise MedganError(
-            f"{file.name} must hold pixels of 8, 16 or 32 bits, found BitsAllocated {allocated}, BitsStored {stored}, "
-            f"HighBit {high_bit}, PixelRepresentation {sign}; export it again."
+            f"{file.name} must say whether its pixels have a sign (PixelRepresentation); export it again."
+        )
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high_bit != stored - 1 or sign not in (0, 1):
+        raise MedganError(
+            f"{file.name} must hold pixels of 8, 16 or 32 bits, the lowest of them stored, found BitsAllocated "
+            f"{allocated}, BitsStored {stored}, HighBit {high_bit}, PixelRepresentation {sign}; export it again."
         )
 
 
@@ -151,13 +166,13 @@ def _check_length(file: DicomFile, *, is_compressed: bool) -> None:
         raise MedganError(f"{file.name} is damaged: its pixel data are {found}, against its transfer syntax.")
     if element.length is None:
         return
-    row_bytes = file.integer("Columns") * file.integer("BitsAllocated") // 8
-    claimed = num_frames * file.integer("Rows") * row_bytes
+    num_bytes, rows, columns = file.integer("BitsAllocated") // 8, file.integer("Rows"), file.integer("Columns")
+    claimed = num_frames * rows * columns * num_bytes
     if element.value is None:
         available = file.path.stat().st_size - element.start
         check_num_bytes(file.name, claimed=element.length, available=available)
     check_num_bytes(file.name, claimed=claimed, available=element.length)
-    if element.length >= claimed + max(row_bytes, 2):  # an odd length is padded by one byte
+    if element.length >= claimed + max(num_bytes * min(rows, columns), 2):  # less is padding, more a row or a column
         raise MedganError(
             f"{file.name} has a damaged header: its size calls for {claimed:,} bytes of pixels, but it holds "
             f"{element.length:,}; export it again."
@@ -166,7 +181,7 @@ def _check_length(file: DicomFile, *, is_compressed: bool) -> None:
 
 def _stored(file: DicomFile, index: int, num_frames: int, decoder: Decoder) -> np.ndarray:
     """Return the stored integers of a frame, axes (rows, columns)."""
-    syntax = _syntax_of(file)
+    syntax = file.transfer_syntax
     rows, columns, num_bytes = file.integer("Rows"), file.integer("Columns"), file.integer("BitsAllocated") // 8
     if syntax in _UNCOMPRESSED:
         order = ">" if syntax == ExplicitVRBigEndian else "<"
@@ -183,7 +198,10 @@ def _stored(file: DicomFile, index: int, num_frames: int, decoder: Decoder) -> n
     _check_stream(file, stream)
     decoded = decoder.decode(stream, syntax, where=file.name)
     _check_sign(file, stream, decoded)
-    return _significant(file, decoded.astype(f"u{num_bytes}"))
+    words = decoded.astype(f"u{num_bytes}")
+    values = _significant(file, words)
+    _check_none_cut(file, stream, words, values)
+    return values
 
 
 def _check_stream(file: DicomFile, stream: Codestream) -> None:
@@ -214,6 +232,20 @@ def _check_sign(file: DicomFile, stream: Codestream, decoded: np.ndarray) -> Non
         )
 
 
+def _check_none_cut(file: DicomFile, stream: Codestream, words: np.ndarray, values: np.ndarray) -> None:
+    """Refuse a frame that holds larger values than the header has bits for.
+
+    Codestreams of 16 bits under a header of 12 are common and harmless while the values keep to 12, with their sign
+    extended or not. Where they do not, either the header is damaged or something else lies above them.
+    """
+    stored = file.integer("BitsStored")
+    if stored < 8 * words.itemsize and not ((values == words.view(values.dtype)) | (words >> stored == 0)).all():
+        raise MedganError(
+            f"{file.name} contradicts itself: its header says pixels of {stored} bits, but its codestream, of "
+            f"{stream.bits}, holds values beyond them; decompress it with the program that made it."
+        )
+
+
 def _significant(file: DicomFile, words: np.ndarray) -> np.ndarray:
     """Return words without the bits that hold no pixel (old overlays), the sign bit extended where there is one."""
     allocated, stored = file.integer("BitsAllocated"), file.integer("BitsStored")
@@ -221,8 +253,7 @@ def _significant(file: DicomFile, words: np.ndarray) -> np.ndarray:
     signed: np.ndarray = words.view(f"{kind}{allocated // 8}")
     if stored == allocated:
         return signed
-    above = allocated - 1 - file.integer("HighBit", default=stored - 1)
-    shifted: np.ndarray = (signed << above) >> (allocated - stored)
+    shifted: np.ndarray = (signed << (allocated - stored)) >> (allocated - stored)
     return shifted
 
 
@@ -232,6 +263,6 @@ def _damage_told(file: DicomFile) -> Iterator[None]:
         yield
     except ValueError as error:
         raise MedganError(
-            f"{file.name} is damaged: its pixel data ({_syntax_of(file).name}) are truncated or cannot be decoded; "
+            f"{file.name} is damaged: its pixel data ({file.transfer_syntax.name}) are truncated or cannot be decoded; "
             "copy it again."
         ) from error
