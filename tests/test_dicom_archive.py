@@ -106,6 +106,13 @@ def flag_as_encrypted(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_a_member_whose_name_cannot_be_printed_is_named_nevertheless(series):
+    path = zipped(series)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("study/a/IM\n\x1b[1m.dcm", b"no DICOM")
+    assert refused(path, r"study/a/IM\\n\\x1b\[1m.dcm is not DICOM").isprintable()
+
+
 def test_an_encrypted_zip_is_refused_with_the_way_out(series):
     path = zipped(series)
     flag_as_encrypted(path)

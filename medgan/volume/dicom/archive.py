@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from medgan.errors import MedganError
-from medgan.volume.dicom.files import is_named_as_dicom, looks_like_dicom
+from medgan.volume.dicom.files import is_named_as_dicom, looks_like_dicom, printable
 
 _CHUNK_BYTES = 1 << 18
 _HEAD_BYTES = 144
@@ -82,7 +82,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the members worth a look, once all names are found safe."""
     found: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in archive.infolist():
-        name = PurePosixPath(member.filename)
+        name, shown = PurePosixPath(member.filename), printable(member.filename)
         if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:|.*\\", member.filename):
             raise MedganError(
                 f"{path} must hold its files inside its own folder, but the path of a file leads out of it."
@@ -90,13 +90,13 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in name.parts):
             continue
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise MedganError(f"{path}: {name} is a link, which a zip of images must not hold; remove it.")
+            raise MedganError(f"{path}: {shown} is a link, which a zip of images must not hold; remove it.")
         if member.flag_bits & 1:
             raise MedganError(f"{path} is encrypted; unpack it with its password, and give the folder.")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others inflate without measure
-            raise MedganError(f"{path}: {name} is packed by a method other than deflate; unpack it, give the folder.")
+            raise MedganError(f"{path}: {shown} is packed by a method other than deflate; unpack it, give the folder.")
         if name in found:
-            raise MedganError(f"{path}: {name} is there twice under one name; pack it again.")
+            raise MedganError(f"{path}: {shown} is there twice under one name; pack it again.")
         found[name] = member
     return list(found.values())
 
@@ -127,7 +127,7 @@ def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, fold
 
     `zipfile` never gives more than the size a member claims, which `_check_sizes` has found bearable.
     """
-    shown = f"{path}: {member.filename}"
+    shown = f"{path}: {printable(member.filename)}"
     try:
         with archive.open(member) as source:
             head = source.read(_HEAD_BYTES)

@@ -6,10 +6,11 @@ which come first. Gathered in one flat header, a frame is read by the code that 
 
 from collections.abc import Iterator, Sequence
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from medgan.errors import MedganError
-from medgan.volume.dicom.files import DicomFile
+from medgan.volume.dicom.files import DicomFile, quietly
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _OF_THE_OBJECT = (  # what holds for every frame and has no functional group
@@ -39,39 +40,45 @@ def frames_of(file: DicomFile) -> list[DicomFile]:
         MedganError: if the functional groups are damaged, or not one for each frame.
     """
     num_frames = file.integer("NumberOfFrames", default=1)
-    per_frame = _items(file, _PER_FRAME)
+    per_frame = file.items(_PER_FRAME)
     if not 1 <= num_frames <= _MAX_FRAMES or len(per_frame) != num_frames:
         raise MedganError(
             f"{file.name} must describe each of its {num_frames} frames (multi-frame) once, found {len(per_frame)} "
             "per-frame functional groups; export it again."
         )
-    shared = _items(file, _SHARED)[:1]
+    shared = file.items(_SHARED)[:1]
     top = Dataset()
     for keyword in _OF_THE_OBJECT:
-        if keyword in file.header:
+        if file.value(keyword) is not None:
             top[keyword] = file.header.get_item(keyword)
     return [_frame(file, number, [*shared, own], top) for number, own in enumerate(per_frame, start=1)]
 
 
-def _frame(file: DicomFile, number: int, groups: Sequence[Dataset], top: Dataset) -> DicomFile:
+def _frame(file: DicomFile, number: int, groups: Sequence[DicomFile], top: Dataset) -> DicomFile:
     header = Dataset()
     header.update(top)
     try:
-        for group in groups:
-            for macro in _macros(group):
-                header.update({tag: macro.get_item(tag) for tag in macro.keys()})  # noqa: SIM118 - keeps them raw
+        with quietly():
+            for group in groups:
+                for macro in _macros(group):
+                    header.update({tag: macro.get_item(tag) for tag in macro.keys()})  # noqa: SIM118 - keeps them raw
+    except MedganError:
+        raise
     except Exception as error:  # damaged bytes make pydicom raise many kinds
         raise MedganError(f"{file.name} is damaged: the functional groups of frame {number} are unreadable.") from error
     return DicomFile(file.path, header, f"{file.name}, frame {number}")
 
 
-def _macros(group: Dataset) -> Iterator[Dataset]:
-    """Yield the first item of each group; what a converter left unassigned comes first, and is overruled."""
-    for element in sorted(group, key=lambda element: not element.keyword.startswith("Unassigned")):
-        if element.VR == "SQ" and element.value:
-            yield element.value[0]
+def _macros(group: DicomFile) -> Iterator[Dataset]:
+    """Yield the first item of each group; private ones and what is left unassigned come first, and are overruled."""
+    for element in sorted(group.header, key=_is_assigned):
+        if element.VR == "SQ":
+            yield from element.value[:1]
+        elif not element.tag.is_private:
+            raise MedganError(
+                f"{group.name} is damaged: its functional groups hold {element.tag}, which is no sequence."
+            )
 
 
-def _items(file: DicomFile, keyword: str) -> Sequence[Dataset]:
-    found = file.value(keyword)
-    return found if isinstance(found, Sequence) else []
+def _is_assigned(element: DataElement) -> bool:
+    return not (element.tag.is_private or element.keyword.startswith("Unassigned"))

@@ -9,17 +9,19 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medgan.errors import MedganError
 
@@ -33,7 +35,13 @@ _MAX_VALUE_BYTES = 1 << 20
 _LEAST_PARTS = 30_000
 _MOST_PARTS = 300_000
 _BYTES_PER_PART = 12  # an honest contour takes some 250 bytes for its 20 reads
-_ITEM = b"\xfe\xff\x00\xe0"
+_MOST_ITEMS = 75_000  # parsed while a header is read, some 1.5 s: 30,000 contours with the image of each
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # the tag before an item, little and big endian
+_ITEM_GROUP = 0xFFFE  # an element of an item only to who reads on past the item's end
+_NUMBERS_AS_TEXT = {"DS", "IS"}
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_PIXEL_GROUP = 0x7FE0
+_PIXEL_OFFSETS = (0x7FE00001, 0x7FE00002)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +61,7 @@ class DicomFile:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.shown or str(self.path)
+        return printable(self.shown or str(self.path))
 
     @property
     def short_name(self) -> str:
@@ -61,8 +69,14 @@ class DicomFile:
         return PurePath(self.name).name
 
     def text(self, keyword: str) -> str:
-        """Return an element as text, "" if it is absent or empty. Not for messages."""
+        """Return an element as text, "" if it is absent or empty. Not for messages.
+
+        Raises:
+            MedganError: if it is bytes or a sequence, or cannot be decoded.
+        """
         value = self.value(keyword)
+        if isinstance(value, bytes | Sequence):
+            raise MedganError(f"{self.name} is damaged: its {keyword} is of another kind than it must be.")
         return "" if value is None else str(value)
 
     def uid(self, keyword: str) -> str:
@@ -73,24 +87,29 @@ class DicomFile:
     @property
     def sop_class(self) -> UID:
         """The SOPClassUID, or where the header has none that of the file meta information."""
-        with _quietly():
-            meta = getattr(self.header, "file_meta", Dataset())
-            found = self.text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", ""))
-            return UID(found, validation_mode=config.IGNORE)
+        found = self.text("SOPClassUID") or self._of_meta("MediaStorageSOPClassUID")
+        return UID(found, validation_mode=config.IGNORE)
+
+    @property
+    def transfer_syntax(self) -> UID:
+        """The TransferSyntaxUID; implicit VR little endian where there is none. It may be no valid UID."""
+        return UID(self._of_meta("TransferSyntaxUID") or ImplicitVRLittleEndian, validation_mode=config.IGNORE)
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
         """Return the `count` finite numbers of an element.
 
         Raises:
-            MedganError: if it is absent, has another number of values, or is not finite.
+            MedganError: if it is absent, of another kind, has another number of values, or is not finite.
         """
-        value = self.value(keyword)
-        if value is None or value == "":
+        element = self._element(keyword)
+        if element is None or element.value is None or element.value == "":
             raise MedganError(f"{self.name} has no {keyword}, and without it a scan has no geometry or values.")
-        try:
-            numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
-        except (TypeError, ValueError) as error:
-            raise MedganError(f"{self.name} must have {count} numbers in {keyword}, found text.") from error
+        values = list(element.value) if isinstance(element.value, MultiValue | list) else [element.value]
+        if not all(isinstance(value, Real) for value in values):
+            raise MedganError(f"{self.name} must have {count} numbers in {keyword}, found text.")
+        if (element.VR in _NUMBERS_AS_TEXT) != (dictionary_VR(element.tag) in _NUMBERS_AS_TEXT):
+            raise MedganError(f"{self.name} is damaged: its {keyword} is of another kind than it must be.")
+        numbers = np.array(values, dtype=np.float64)
         if numbers.shape != (count,) or not np.isfinite(numbers).all():
             found = numbers.tolist() if numbers.size <= _MAX_SHOWN_NUMBERS else f"{numbers.size} numbers"
             raise MedganError(f"{self.name} must have {count} finite numbers in {keyword}, found {found}.")
@@ -109,26 +128,62 @@ class DicomFile:
             raise MedganError(f"{self.name} must have a whole number in {keyword}, found {number:g}.")
         return int(number)
 
+    def items(self, keyword: str, *, max_items: int | None = None) -> list["DicomFile"]:
+        """Return the items of a sequence, each to be asked like the file it comes from; none if it is absent.
+
+        Args:
+            keyword: of the sequence.
+            max_items: how many items it may have; None allows what the file's size makes likely for a scan.
+
+        Raises:
+            MedganError: if it is no sequence, cannot be decoded, or has more items.
+        """
+        element = self._element(keyword, max_items=max_items)
+        if element is None or element.value is None:
+            return []
+        if element.VR != "SQ":
+            raise MedganError(f"{self.name} is damaged: its {keyword} is no sequence.")
+        if any(tag >> 16 == _ITEM_GROUP for item in element.value for tag in item.keys()):  # noqa: SIM118 - no decoding
+            raise MedganError(f"{self.name} is damaged: items of its {keyword} run into one another; export it again.")
+        return [replace(self, header=item) for item in element.value]
+
     def value(self, keyword: str) -> object:
         """Return an element as pydicom decodes it (sequences, say), None if it is absent. Not for messages."""
-        self._check_value(keyword)
+        element = self._element(keyword)
+        return None if element is None else element.value
+
+    def _of_meta(self, keyword: str) -> str:
+        """Return an element of the file meta information as text."""
+        return replace(self, header=getattr(self.header, "file_meta", Dataset())).text(keyword)
+
+    def _element(self, keyword: str, *, max_items: int | None = None) -> DataElement | None:
+        found: Any = self.header.get_item(keyword, keep_deferred=True)
+        if found is None or (isinstance(found, DataElement) and found.VR != "SQ"):
+            return found  # decoded before
+        self._check_value(keyword, found, max_items)
         try:
-            with _quietly():
-                return self.header.get(keyword)
+            with quietly():
+                return self.header[keyword]
         except Exception as error:  # pydicom converts on access, and damaged bytes raise many kinds
             raise MedganError(f"{self.name} is damaged: its {keyword} cannot be decoded.") from error
 
-    def _check_value(self, keyword: str) -> None:
+    def _check_value(self, keyword: str, element: Any, max_items: int | None) -> None:
         """Refuse a value left on disk that would take more memory than its kind is worth, before pydicom decodes it."""
-        element: Any = self.header.get_item(keyword, keep_deferred=True)
         if not isinstance(element, RawDataElement) or element.value is not None:
             return
-        if (element.VR or dictionary_VR(element.tag)) == "SQ":
-            if 2 * _count_items(self.path, element.value_tell, element.length) <= _most_parts(self.path):
-                return
-        elif element.length <= _MAX_VALUE_BYTES:
-            return
-        raise MedganError(f"{self.name} is damaged: its {keyword} is too large, {element.length:,} bytes.")
+        if "SQ" in (element.VR, dictionary_VR(element.tag)):
+            most = _most_parts(self.path) // 2 if max_items is None else max_items
+            if (num_items := _count_items(self.path, element.value_tell, element.length)) > most:
+                raise MedganError(
+                    f"{self.name} is too large: its {keyword} has {num_items:,} sequence items, and {most:,} are read."
+                )
+        elif element.length > _MAX_VALUE_BYTES:
+            raise MedganError(f"{self.name} is damaged: its {keyword} is too large, {element.length:,} bytes.")
+
+
+def printable(name: str) -> str:
+    """Return a file's name with escapes in place of what cannot be printed, such as line breaks."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 
 def _count_items(path: Path, start: int, num_bytes: int) -> int:
@@ -137,24 +192,34 @@ def _count_items(path: Path, start: int, num_bytes: int) -> int:
     with path.open("rb") as file:
         file.seek(start)
         while num_bytes > 0 and (piece := file.read(min(num_bytes, _MAX_VALUE_BYTES))):
-            count += piece.count(_ITEM)
+            count += sum(map(piece.count, _ITEMS))
             num_bytes -= len(piece)
     return count
 
 
 class _HeaderReader(io.BufferedReader):
-    """A file that is refused when its header has so many parts that millions of empty items must be meant to harm."""
+    """A file that never gives more than is honest: neither parts of a header without number, nor bytes without end."""
 
     def __init__(self, path: Path, name: str) -> None:
         super().__init__(io.FileIO(str(path)))
-        self._name, self._reads_left = name, 2 * _most_parts(path)
+        self._name, self._num_bytes = name, path.stat().st_size
+        self._reads_left, self._items_left = 2 * _most_parts(path), _MOST_ITEMS
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return bytes, and count the call: pydicom reads element by element."""
+        """Return bytes, and count the call: pydicom reads element by element, and a deflated data set as a whole."""
         self._reads_left -= 1
-        if self._reads_left < 0:
+        if min(self._reads_left, self._items_left) < 0:
             raise MedganError(f"{self._name} is damaged: the size of its header, in elements, exceeds the limit.")
-        return super().read(size)
+        if size is not None and 0 <= size <= _DEFER_BYTES:
+            part = super().read(size)
+            self._items_left -= part[:4] in _ITEMS
+            return part
+        num_left = max(0, self._num_bytes - self.tell())
+        if size is not None and size >= 0:
+            return super().read(min(size, num_left))  # memory is taken for what is asked, not for what is there
+        deflated = super().read(min(num_left, _MAX_INFLATED_BYTES + 1))
+        _check_inflated(deflated, self._name)
+        return deflated
 
 
 def _most_parts(path: Path) -> int:
@@ -172,7 +237,7 @@ def read_header(path: Path, *, shown: str = "") -> DicomFile | None:
     Raises:
         MedganError: if it is or calls itself DICOM, but is damaged or cut off, or inflates without measure.
     """
-    name, is_named_so = shown or str(path), path.suffix.lower() in _DICOM_SUFFIXES
+    name, is_named_so = printable(shown or str(path)), path.suffix.lower() in _DICOM_SUFFIXES
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if not looks_like_dicom(head):
@@ -182,7 +247,7 @@ def read_header(path: Path, *, shown: str = "") -> DicomFile | None:
         return None
     has_preamble = head[128:132] == b"DICM"
     try:
-        header = _read(path, name, head, has_preamble=has_preamble)
+        header = _read(path, name, has_preamble=has_preamble)
     except MedganError:
         raise
     except Exception as error:  # damaged bytes make pydicom raise many kinds, some of which quote the header
@@ -192,6 +257,7 @@ def read_header(path: Path, *, shown: str = "") -> DicomFile | None:
     if not (has_preamble or is_named_so or "Rows" in header):
         return None
     found_file = DicomFile(path, header, shown)
+    _check_ends(found_file)
     _check_whole(found_file)
     return found_file
 
@@ -206,35 +272,43 @@ def is_named_as_dicom(name: str) -> bool:
     return PurePath(name).suffix.lower() in _DICOM_SUFFIXES
 
 
-def _read(path: Path, name: str, head: bytes, *, has_preamble: bool) -> Dataset:
-    with _quietly():
-        is_deflated = has_preamble and _is_deflated(path)
-        if is_deflated:
-            _check_inflated(path, name, start=_HEAD_BYTES + int.from_bytes(head[140:144], "little"))
-        with _HeaderReader(path, name) as file:
-            header = dcmread(file, defer_size=None if is_deflated else _DEFER_BYTES, force=not has_preamble)
+def _read(path: Path, name: str, *, has_preamble: bool) -> Dataset:
+    header = _parsed(path, name, has_preamble=has_preamble, defer_bytes=_DEFER_BYTES)
+    if DicomFile(path, header).transfer_syntax == DeflatedExplicitVRLittleEndian:
+        header = _parsed(path, name, has_preamble=has_preamble, defer_bytes=None)  # no value can be read from disk
     for tag in [tag for tag in header.keys() if tag.is_private]:  # noqa: SIM118 - iterating would decode the values
         del header[tag]
     return header
 
 
-def _is_deflated(path: Path) -> bool:
-    return bool(read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
+def _parsed(path: Path, name: str, *, has_preamble: bool, defer_bytes: int | None) -> Dataset:
+    with quietly(), _HeaderReader(path, name) as file:
+        return dcmread(file, defer_size=defer_bytes, force=not has_preamble)
 
 
-def _check_inflated(path: Path, name: str, *, start: int) -> None:
+def _check_inflated(deflated: bytes, name: str) -> None:
     """Refuse a deflated data set that inflates without measure, before pydicom inflates it whole."""
     inflate, num_bytes, num_items = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
-    with path.open("rb") as file:
-        file.seek(start)
-        while chunk := file.read(1 << 14):
-            inflated = inflate.decompress(chunk)
-            num_bytes, num_items = num_bytes + len(inflated), num_items + inflated.count(_ITEM)
-            if num_bytes > _MAX_INFLATED_BYTES or num_items > _LEAST_PARTS:
-                raise MedganError(
-                    f"{name} is too large: its deflated data set exceeds the limit of {_MAX_INFLATED_BYTES >> 20} MiB "
-                    f"and {_LEAST_PARTS} items."
-                )
+    for start in range(0, len(deflated), 1 << 14):
+        inflated = inflate.decompress(deflated[start : start + (1 << 14)])
+        num_bytes, num_items = num_bytes + len(inflated), num_items + sum(map(inflated.count, _ITEMS))
+        if num_bytes > _MAX_INFLATED_BYTES or num_items > _LEAST_PARTS:
+            raise MedganError(
+                f"{name} is too large: its deflated data set exceeds the limit of {_MAX_INFLATED_BYTES >> 20} MiB "
+                f"and {_LEAST_PARTS} items."
+            )
+
+
+def _check_ends(file: DicomFile) -> None:
+    """Refuse a header with a value left on disk that would end behind the end of the file; pixels are seen to later."""
+    num_bytes = file.path.stat().st_size
+    for tag in file.header.keys():  # noqa: SIM118 - iterating would decode the values
+        element: Any = file.header.get_item(tag, keep_deferred=True)
+        if not isinstance(element, RawDataElement) or (tag >> 16 == _PIXEL_GROUP and tag not in _PIXEL_OFFSETS):
+            continue
+        is_on_disk = element.value is None and element.length != _UNDEFINED_LENGTH
+        if is_on_disk and element.value_tell + element.length > num_bytes:
+            raise MedganError(f"{file.name} is truncated: its header ends within a value; copy or export it again.")
 
 
 def _check_whole(file: DicomFile) -> None:
@@ -249,8 +323,8 @@ def _check_whole(file: DicomFile) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what pydicom warns of and logs to itself: it quotes values."""
+def quietly() -> Iterator[None]:
+    """Keep what pydicom warns of and logs from the user, wherever a header is decoded: it quotes values."""
     was_disabled = config.logger.disabled
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")

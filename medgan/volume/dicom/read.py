@@ -15,7 +15,7 @@ import numpy as np
 from medgan.volume.checks import MAX_VOXELS, check_num_voxels, volume_at
 from medgan.volume.dicom.decoder import Decoder
 from medgan.volume.dicom.files import DicomFile
-from medgan.volume.dicom.pixels import check_pixels, read_frame, rescale_of
+from medgan.volume.dicom.pixels import check_pixels, check_rescales, read_frame, rescale_of
 from medgan.volume.dicom.series import Series, choose_series, scan
 from medgan.volume.dicom.slices import Slice
 from medgan.volume.dicom.stack import stack_of
@@ -50,6 +50,7 @@ def read(path: str | Path, *, series: str | None = None, max_voxels: int = MAX_V
             check_pixels(file)
         stack = stack_of(chosen, where=where)
         check_num_voxels(where, stack.shape, max_voxels=max_voxels)
+        check_rescales([each.header for each in stack.slices])
         data = np.empty(stack.shape, np.float32, order="F")
         num_padded = 0
         with Decoder() as decoder:

@@ -7,15 +7,14 @@ import math
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import RTStructureSetStorage
 
 from medgan.errors import MedganError
 from medgan.labels import CodedTerm
@@ -25,9 +24,9 @@ _CLOSED = {b"CLOSED_PLANAR", b"CLOSEDPLANAR_XOR"}
 _OPEN = {b"POINT", b"OPEN_PLANAR", b"OPEN_NONPLANAR"}
 _NUMBER_BYTES = b"0123456789+-.eE\\ "  # Python alone would take "nan", "inf" and "1_0"
 _MAX_BYTES = 2**29
-_MAX_ITEMS = 250_000  # of all sequences, some 5 s to parse; a set of 100 organs on 500 slices has 200,000
-_ITEM_TAGS = re.compile(rb"\xfe\xff\x00\xe0|\xff\xfe\xe0\x00")
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_MAX_ITEMS = (
+    250_000  # of one sequence and those in it, some 5 s to parse; a set of 100 organs on 500 slices has 200,000
+)
 _RT_GROUP = 0x3006
 _OF_AN_EMPTY_ROI = {
     tag_for_keyword(keyword)
@@ -38,7 +37,6 @@ _OF_AN_EMPTY_ROI = {
         "ReferencedROINumber",
     )
 }
-_ITEM_GROUP = 0xFFFE  # of the tag before an item, which is an element only to who reads on past an item's end
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +89,13 @@ class Notes:
 
 
 def open_rtstruct(path: Path) -> DicomFile:
-    """Return a DICOM file that is not too large to be parsed.
+    """Return a DICOM file.
 
     Raises:
-        MedganError: if it is, or there is no file, or it is damaged or not DICOM.
+        MedganError: if there is no file, or it is damaged or not DICOM.
     """
     if not path.is_file():
         raise MedganError(f"{path} must be an RTSTRUCT file, but {'is a folder' if path.exists() else 'is not there'}.")
-    _check_size(path)
     file = read_header(path)
     if file is None:
         raise MedganError(f"{path} must be an RTSTRUCT (DICOM structure set), but is not DICOM.")
@@ -111,12 +108,13 @@ def is_rtstruct(file: DicomFile) -> bool:
 
 
 def check_rtstruct(file: DicomFile) -> None:
-    """Raise `MedganError` unless a file is a structure set, and whole."""
+    """Raise `MedganError` unless a file is a structure set, and not too large to be parsed."""
     if not is_rtstruct(file):
         raise MedganError(
             f"{file.name} must be an RTSTRUCT (DICOM structure set), but is of modality {_modality_of(file)}."
         )
-    _check_whole(file)
+    if (num_bytes := file.path.stat().st_size) > _MAX_BYTES:
+        raise MedganError(f"{file.name} is too large for an RTSTRUCT: {num_bytes:,} bytes, of {_MAX_BYTES:,} allowed.")
     for keyword in ("StructureSetROISequence", "ROIContourSequence"):
         if keyword not in file.header:
             raise MedganError(f"{file.name} is truncated or no structure set: it has no {keyword}; export it again.")
@@ -130,13 +128,15 @@ def rois_of(file: DicomFile, notes: Notes) -> list[Roi]:
     Raises:
         MedganError: if a contour has no, damaged or missing coordinates, or belongs to no ROI.
     """
-    contours: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+    contours: dict[int, list[np.ndarray]] = {}
     colors: dict[int, tuple[int, int, int] | None] = {}
     for item in _items(file, "ROIContourSequence"):
         number = _number_of(item, "ReferencedROINumber")
+        if number in contours:
+            raise MedganError(f"{file.name} is damaged: it has the contours of ROI {number} twice; export it again.")
         _check_known(item, number)
-        colors.setdefault(number, _color_of(item.header))
-        contours[number] += _closed_contours(item, number, notes)
+        colors[number] = _color_of(item)
+        contours[number] = _closed_contours(item, number, notes)
     names = _names_of(file)
     if unknown := sorted(contours.keys() - names.keys()):
         raise MedganError(f"{file.name} is damaged: it has contours of ROI {unknown[0]}, but names no such ROI.")
@@ -147,8 +147,8 @@ def rois_of(file: DicomFile, notes: Notes) -> list[Roi]:
             name,
             colors.get(number),
             codes.get(number),
-            np.concatenate([*contours[number], np.empty((0, 3))]),
-            np.array([len(points) for points in contours[number]], dtype=np.intp),
+            np.concatenate([*contours.get(number, []), np.empty((0, 3))]),
+            np.array([len(points) for points in contours.get(number, [])], dtype=np.intp),
         )
         for number, name in names.items()
     ]
@@ -169,48 +169,13 @@ def referenced_series(file: DicomFile) -> list[ReferencedSeries]:
     return sorted((s for s in found if s.uid or s.image_uids), key=lambda s: -len(s.image_uids))
 
 
-def _check_size(path: Path) -> None:
-    """Refuse a file that takes much memory to parse, by counting its items before pydicom makes objects of them."""
-    num_bytes = path.stat().st_size
-    if num_bytes > _MAX_BYTES:
-        raise MedganError(f"{path} is too large for an RTSTRUCT: {num_bytes:,} bytes, and {_MAX_BYTES:,} are read.")
-    num_items = sum(1 for _ in _ITEM_TAGS.finditer(path.read_bytes()))
-    if num_items > _MAX_ITEMS:
-        raise MedganError(f"{path} is too large: it has {num_items:,} sequence items, and {_MAX_ITEMS:,} are read.")
-
-
-def _check_whole(file: DicomFile) -> None:
-    """Refuse a file that ends within an element: pydicom would return what there is of it."""
-    num_bytes = file.path.stat().st_size
-    if file.header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return  # an inflated stream that ends early is an error of its own
-    for tag in file.header.keys():  # noqa: SIM118 - iterating would decode the values
-        element: Any = file.header.get_item(tag, keep_deferred=True)
-        if element.is_raw and element.length != _UNDEFINED_LENGTH and element.value_tell + element.length > num_bytes:
-            raise MedganError(f"{file.name} is truncated; copy or export it again.")
-
-
 def _modality_of(file: DicomFile) -> str:
     modality = file.text("Modality")
     return modality if re.fullmatch("[A-Z]{2,10}", modality) else "unknown"
 
 
 def _items(file: DicomFile, keyword: str) -> list[DicomFile]:
-    """Return the items of a sequence, each to be asked like the file it comes from.
-
-    `DicomFile.value` would refuse the sequences of a large structure set, which are longer than those of any scan.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values
-            value = file.header.get(keyword)
-    except Exception as error:  # pydicom converts on access, and damaged bytes raise many kinds
-        raise MedganError(f"{file.name} is damaged: its {keyword} cannot be decoded.") from error
-    if not isinstance(value, Sequence) or isinstance(value, bytes | str):
-        return []
-    if any(tag >> 16 == _ITEM_GROUP for item in value for tag in item.keys()):  # noqa: SIM118 - iterating would decode
-        raise MedganError(f"{file.name} is damaged: items of its {keyword} run into one another; export it again.")
-    return [replace(file, header=item) for item in value]
+    return file.items(keyword, max_items=_MAX_ITEMS)
 
 
 def _number_of(item: DicomFile, keyword: str) -> int:
@@ -237,10 +202,11 @@ def _names_of(file: DicomFile) -> dict[int, str]:
     return names
 
 
-def _color_of(item: Dataset) -> tuple[int, int, int] | None:
+def _color_of(item: DicomFile) -> tuple[int, int, int] | None:
+    """Return the display color; None if there is none, or it is damaged, which does no harm."""
     try:
-        red, green, blue = (int(value) for value in item.get("ROIDisplayColor") or ())
-    except (TypeError, ValueError, OverflowError):
+        red, green, blue = map(int, item.numbers("ROIDisplayColor", 3))
+    except MedganError:
         return None
     return (red, green, blue) if all(0 <= value <= 255 for value in (red, green, blue)) else None
 
@@ -300,13 +266,10 @@ def _points_of(contour: DicomFile, where: str) -> np.ndarray:
 
 def _bytes_of(contour: DicomFile, keyword: str, where: str) -> bytes:
     """Return an element as it lies in the file: pydicom would take a hundred times longer to decode all coordinates."""
-    try:
-        element: Any = contour.header.get_item(keyword)
-        value = b"" if element is None else element.value or b""
-    except Exception as error:  # damaged bytes make pydicom raise many kinds
-        raise MedganError(f"{where} is damaged: its {keyword} cannot be decoded.") from error
-    if not isinstance(value, bytes):
-        raise MedganError(f"{where} is damaged: its {keyword} is no text.")
+    element: Any = contour.header.get_item(keyword)
+    value = b"" if element is None else element.value or b""
+    if not isinstance(value, bytes) or (element is not None and element.VR not in (None, "UN", dictionary_VR(keyword))):
+        raise MedganError(f"{where} is damaged: its {keyword} is of another kind than it must be.")
     return value.strip(b"\0 ")
 
 

@@ -5,6 +5,7 @@ can be asked for but is never shown.
 """
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pydicom.uid import RTStructureSetStorage
 
 from medgan.errors import MedganError
 from medgan.volume.dicom.archive import extracted, is_archive
-from medgan.volume.dicom.files import DicomFile
+from medgan.volume.dicom.files import DicomFile, printable
 from medgan.volume.dicom.slices import Slice, is_localizer, slices_of
 from medgan.volume.dicom.split import Part, split
 from medgan.volume.dicom.tree import Damaged, Tree, read_tree
@@ -27,6 +28,9 @@ MADE_UP_UID = "series-"
 
 _MAX_LISTED = 12
 _LOCALIZER = "localizer image (scout)"
+_NOT_DICOM = "file that is named like its slices, but is not DICOM"
+_STRAY = "it has no SeriesInstanceUID, and other images in its folder do"
+_FEWEST_OF_A_KIND = 2  # under a SeriesInstanceUID that is none: a single one is a slice with damage
 _NOT_PLACED = "image without a position in the patient (ImagePositionPatient)"
 
 
@@ -146,23 +150,57 @@ def describe(series: Series) -> str:
 def _scanned(tree: Tree, *, folder: Path, file: Path | None = None) -> Scan:
     left_out = dict(tree.left_out)
     images: dict[str, list[DicomFile]] = defaultdict(list)
-    no_scans: dict[str, list[str]] = defaultdict(list)
-    for no_scan, reason in tree.no_scans:
-        no_scans[_group_of(no_scan)].append(reason)
+    no_scans = list(tree.no_scans)
+    damaged, strays = list(tree.damaged), _strays(tree)
     for image in tree.images:
         if is_localizer(image):
             left_out[image.name] = _LOCALIZER
-            no_scans[_group_of(image)].append(_LOCALIZER)
+            no_scans.append((image, _LOCALIZER))
+        elif image in strays:
+            left_out[image.name] = _STRAY
+            damaged.append(Damaged(image.path, f"{image.name} is damaged: {_STRAY}; copy it again, or move it away."))
         else:
             images[_group_of(image)].append(image)
     placed = {group for group, files in images.items() if any(_may_be_placed(file) for file in files)} or set(images)
     series: list[Series] = []
     for group, files in images.items():
         if group in placed:
-            series += _series_of(_uid_of(group, files), files, no_scans[group])
+            beside = [reason for file, reason in no_scans if _is_beside(file, group, files, strays)]
+            beside += [_NOT_DICOM for path in tree.not_dicom if _looks_alike(path, files)]
+            series += _series_of(_uid_of(group, files), files, beside)
         else:
             left_out.update(dict.fromkeys((image.name for image in files), _NOT_PLACED))
-    return Scan(tuple(series), tuple(tree.derived), left_out, tuple(tree.damaged), folder, file)
+    return Scan(tuple(series), tuple(tree.derived), left_out, tuple(damaged), folder, file)
+
+
+def _strays(tree: Tree) -> set[DicomFile]:
+    """Return the images that have no valid SeriesInstanceUID, alone in that among images in their folder that do."""
+    files = [*tree.images, *(file for file, _ in tree.no_scans)]
+    folders = {file.path.parent for file in files if file.uid("SeriesInstanceUID")}
+    num_of = Counter(text for file in files if (text := file.text("SeriesInstanceUID")))
+    return {
+        file
+        for file in files
+        if not file.uid("SeriesInstanceUID")
+        and file.path.parent in folders
+        and num_of[file.text("SeriesInstanceUID")] < _FEWEST_OF_A_KIND
+    }
+
+
+def _is_beside(no_scan: DicomFile, group: str, files: Sequence[DicomFile], strays: set[DicomFile]) -> bool:
+    """Return whether an image that is no scan may have been meant as one of a series."""
+    if no_scan in strays:
+        return any(no_scan.path.parent == file.path.parent for file in files)
+    return _group_of(no_scan) == group
+
+
+def _looks_alike(path: Path, files: Sequence[DicomFile]) -> bool:
+    """Return whether a file is called like the slices beside it but for a number."""
+    return any(path.parent == file.path.parent and _pattern_of(path) == _pattern_of(file.path) for file in files)
+
+
+def _pattern_of(path: Path) -> str:
+    return re.sub(r"\d+", "0", path.name)
 
 
 def _group_of(image: DicomFile) -> str:
@@ -186,12 +224,12 @@ def _series_of(uid: str, files: Sequence[DicomFile], no_scans: Sequence[str]) ->
     """Return the stacks under one UID. Localizer frames are left out."""
     try:
         slices = [each for file in files for each in slices_of(file)]
+        kept = [each for each in slices if not each.is_localizer]
+        of_one = all(len({file.text(keyword) for file in files}) == 1 for keyword in ("PatientID", "StudyInstanceUID"))
+        parts = split(kept) if of_one and kept else [Part(tuple(kept))]
     except MedganError:  # `stack_of` says what is wrong, once this series is chosen
         return [_series(uid, uid, Part(()), files, no_scans)]
-    kept = [each for each in slices if not each.is_localizer]
     left_out = [*no_scans, *[_LOCALIZER] * (len(slices) - len(kept))]
-    is_of_one = all(len({file.text(keyword) for file in files}) == 1 for keyword in ("PatientID", "StudyInstanceUID"))
-    parts = split(kept) if is_of_one and kept else [Part(tuple(kept))]
     return [
         _series(uid, uid if len(parts) == 1 else f"{uid}#{number}", part, _files_of(part), left_out)
         for number, part in enumerate(parts, start=1)
@@ -225,7 +263,7 @@ def _check_any(found: Scan, where: str) -> None:
             raise MedganError(damaged.message)
     if found.file is not None and not _meant(found):
         kind = "DICOM SEG or RTSTRUCT" if any(file.path == found.file for file in found.derived) else ""
-        kind = kind or found.left_out.get(str(found.file), "no DICOM file")
+        kind = kind or found.left_out.get(printable(str(found.file)), "no DICOM file")
         raise MedganError(f"{where} must be a slice of an image series, but is: {kind}; check what it is.")
     if not found.series:
         reasons = Counter(found.left_out.values())

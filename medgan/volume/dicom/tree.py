@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from medgan.errors import MedganError
 from medgan.volume.dicom.enhanced import is_multi_frame
-from medgan.volume.dicom.files import DicomFile, read_header
+from medgan.volume.dicom.files import DicomFile, printable, read_header
 
 _DERIVED = {SegmentationStorage, UID("1.2.840.10008.5.1.4.1.1.66.7"), RTStructureSetStorage}
 _NO_SCAN = {
@@ -28,6 +28,18 @@ _NO_SCAN = {
     ParametricMapStorage: "parametric map",
 }
 _SECONDARY_CAPTURES = {UID(f"1.2.840.10008.5.1.4.1.1.7{end}") for end in ("", ".1", ".2", ".3", ".4")}
+_OF_EVERY_IMAGE = (  # what is asked of all of them to sort them
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "Modality",
+    "SeriesDescription",
+    "ImageType",
+    "FrameType",
+    "ImagePositionPatient",
+)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "CMYK", "HSV"}
 
@@ -48,6 +60,7 @@ class Tree:
         images: files with grey pixels; copies are counted once.
         derived: DICOM SEG and RTSTRUCT objects.
         left_out: the name of every other file, with the reason.
+        not_dicom: those among them that are not DICOM.
         no_scans: those among them that are images nevertheless (screenshots), with the reason.
         damaged: those among them that cannot be read.
     """
@@ -55,6 +68,7 @@ class Tree:
     images: list[DicomFile] = field(default_factory=list)
     derived: list[DicomFile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    not_dicom: list[Path] = field(default_factory=list)
     no_scans: list[tuple[DicomFile, str]] = field(default_factory=list)
     damaged: list[Damaged] = field(default_factory=list)
 
@@ -73,7 +87,7 @@ def read_tree(folder: Path, *, recursive: bool, shown_root: str = "") -> Tree:
         try:
             _sort_in(tree, path, shown)
         except (MedganError, OSError) as error:
-            name = shown or str(path)
+            name = printable(shown or str(path))
             reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else ""
             message = f"{name} could not be read: {reason}." if reason else str(error)
             tree.damaged.append(Damaged(path, message))
@@ -86,7 +100,7 @@ def _members(folder: Path, left_out: dict[str, str], *, recursive: bool) -> Iter
     """Yield the files, in the order of their names whatever the file system says."""
 
     def note(error: OSError) -> None:
-        left_out[str(error.filename)] = f"folder that could not be opened: {error.strerror}"
+        left_out[printable(str(error.filename))] = f"folder that could not be opened: {error.strerror}"
 
     for root, folders, names in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
@@ -99,8 +113,12 @@ def _members(folder: Path, left_out: dict[str, str], *, recursive: bool) -> Iter
 def _sort_in(tree: Tree, path: Path, shown: str) -> None:
     file = read_header(path, shown=shown)
     if file is None:
-        tree.left_out[shown or str(path)] = "not DICOM"
-    elif file.sop_class in _DERIVED:
+        tree.left_out[printable(shown or str(path))] = "not DICOM"
+        tree.not_dicom.append(path)
+        return
+    for keyword in _OF_EVERY_IMAGE if "Rows" in file.header else ():
+        file.text(keyword)  # one that cannot be decoded makes this file a damaged one
+    if file.sop_class in _DERIVED:
         tree.derived.append(file)
     elif reason := _why_no_scan(file):
         tree.left_out[file.name] = reason
