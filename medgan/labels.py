@@ -3,9 +3,9 @@
 import colorsys
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,9 @@ from medgan.errors import MedganError, raise_all
 from medgan.files import write_text
 from medgan.strict_yaml import read_yaml
 
-MAX_VALUE = 65535
-"""The largest value that fits into a table of values, as evaluation keeps one."""
-
 _LARGEST_VALUE = 2**32 - 1
+_LARGEST_TABLE = 65535  # values beyond are looked for one by one
+_PART_VOXELS = 1 << 15
 _DETAILS = ("value", "color", "code", "mirror", "synonyms")
 _MAX_SYNONYM_LENGTH = 64  # what DICOM allows a segment label
 _SIDES = {
@@ -195,26 +194,26 @@ class LabelMap:
         Raises:
             MedganError: if a value is neither 0 nor in the map; `where` names the file or case.
         """
-        found = np.unique(values)
-        unknown = sorted(set(found.tolist()) - {0, *self.values})
-        if unknown:
-            known = ", ".join(f"{organ.value} {organ.name}" for organ in self.organs)
+        known = np.array([0, *self.values])
+        classes = np.empty_like(values, dtype=_smallest_type(self.num_classes - 1))
+        lookup: Callable[[np.ndarray], np.ndarray] = partial(_places_in, known)
+        if values.min(initial=0) >= 0 and values.max(initial=0) <= _LARGEST_TABLE:
+            table = np.full(_LARGEST_TABLE + 1, -1)
+            table[known[known <= _LARGEST_TABLE]] = np.arange(np.count_nonzero(known <= _LARGEST_TABLE))
+            lookup = table.__getitem__
+        if not _fill_in_parts(classes, values, lookup):
+            unknown = sorted(set(np.unique(values).tolist()) - set(known.tolist()))
+            listed = ", ".join(f"{organ.value} {organ.name}" for organ in self.organs)
             raise MedganError(
-                f"{where}: label values {unknown[:8]} are not in the label map (0 background, {known}); "
+                f"{where}: label values {unknown[:8]} are not in the label map (0 background, {listed}); "
                 "add them to the labels file or correct the label."
             )
-        known_values = np.array([0, *self.values])
-        dtype = _smallest_type(self.num_classes - 1)
-        if self.values[-1] > MAX_VALUE:
-            return np.searchsorted(known_values, values).astype(dtype)
-        table = np.zeros(self.values[-1] + 1, dtype)
-        table[known_values] = np.arange(self.num_classes)
-        classes: np.ndarray = table[values.astype(np.intp, copy=False)]
         return classes
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
         """Return label values, uint8, uint16 or uint32, of an array of class indices."""
-        values: np.ndarray = np.array([0, *self.values], dtype=self.dtype)[classes]
+        values = np.empty_like(classes, dtype=self.dtype)
+        _fill_in_parts(values, classes, np.array([0, *self.values]).__getitem__)
         return values
 
     def _called(self, name: str) -> list[Organ]:
@@ -228,8 +227,35 @@ class LabelMap:
         return []
 
 
+def _fill_in_parts(target: np.ndarray, source: np.ndarray, lookup: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Set `target` to what `lookup` gives for `source`; return False as soon as that is below 0.
+
+    In parts that stay in the cache: numpy makes 8 bytes of every voxel that indexes a table.
+    """
+    with np.nditer(
+        [target, source],
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["writeonly"], ["readonly"]],
+        op_dtypes=[target.dtype, np.dtype(np.intp)],
+        casting="same_kind",
+        buffersize=_PART_VOXELS,
+    ) as parts:
+        for part, indices in parts:
+            found = lookup(indices)
+            if found.min(initial=0) < 0:
+                return False
+            part[...] = found
+    return True
+
+
+def _places_in(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return where each value stands among the sorted known ones, -1 for one that does not."""
+    places = np.searchsorted(known, values).clip(max=len(known) - 1)
+    return np.where(known[places] == values, places, -1)
+
+
 def _smallest_type(largest: int) -> type[np.uint8] | type[np.uint16] | type[np.uint32]:
-    return np.uint8 if largest <= 255 else np.uint16 if largest <= MAX_VALUE else np.uint32
+    return np.uint8 if largest <= 255 else np.uint16 if largest <= 65535 else np.uint32
 
 
 def _words_of(name: str) -> tuple[str, tuple[str, ...]]:
@@ -313,7 +339,7 @@ def _code_from(code: object, name: str, problems: list[str]) -> CodedTerm | None
 def _synonyms_from(synonyms: object, name: str, problems: list[str]) -> tuple[str, ...]:
     if synonyms is None:
         return ()
-    if isinstance(synonyms, list | tuple) and all(map(_is_synonym, synonyms)):
+    if isinstance(synonyms, list | tuple) and all(map(is_synonym, synonyms)):
         return tuple(synonyms)
     problems.append(
         f"organ {name}: synonyms must be a list of names of 1 to {_MAX_SYNONYM_LENGTH} characters, "
@@ -322,7 +348,8 @@ def _synonyms_from(synonyms: object, name: str, problems: list[str]) -> tuple[st
     return ()
 
 
-def _is_synonym(name: object) -> bool:
+def is_synonym(name: object) -> bool:
+    """Return whether something can be a synonym of an organ: printable text of 1 to 64 characters, not blank."""
     return isinstance(name, str) and name.isprintable() and 0 < len(name.strip()) <= len(name) <= _MAX_SYNONYM_LENGTH
 
 

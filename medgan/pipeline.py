@@ -229,8 +229,8 @@ def evaluate(
         reference: a label file, a folder of label files, or a manifest.
         prediction: a label file, or a folder with a file per case.
         out: folder of the results.
-        labels: the organs, or a labels file. None takes them from the record beside a prediction, and failing that
-            names the values found "label_1" and so on.
+        labels: the organs, or a labels file. None takes them from the record beside a prediction, failing that from
+            files that all name their organs, and failing that names the values found "label_1" and so on.
         split: of a manifest, take only this split.
         root: folder that a manifest's paths may not leave; None is its own.
         surface_tolerance_mm: distance within which surfaces agree, for surface Dice.
@@ -242,12 +242,13 @@ def evaluate(
     Example:
         >>> medgan.evaluate("cohort/manifest.csv", "predictions", "evaluation", split="test")  # doctest: +SKIP
     """
+    from medgan.evaluation.organs import organs_to_compare
     from medgan.manifest.inputs import pair_cases
     from medgan.report.html import write_report
     from medgan.report.summary import summarise, write_scores_csv, write_summary
 
     pairs = pair_cases(Path(reference), Path(prediction), split=split, root=root)
-    organs = _organs_of(labels, [pair.prediction for pair in pairs if pair.prediction], [p.reference for p in pairs])
+    organs = organs_to_compare(labels, pairs)
     folder = Path(out)
     scores: list[Score] = []
     with stage("evaluate") as advance:
@@ -417,24 +418,6 @@ def _predict_case(
     )
 
 
-def _organs_of(
-    labels: "LabelMap | str | Path | None", predictions: Sequence[Path], references: Sequence[Path]
-) -> LabelMap:
-    """Return the organs to compare: as given, as recorded beside a prediction, or as found in the references."""
-    from medgan.outputs.save import labels_beside
-    from medgan.volume.readers import read_label
-
-    if isinstance(labels, LabelMap):
-        return labels
-    if labels is not None:
-        return LabelMap.from_yaml(labels)
-    recorded = next((found for path in predictions if (found := labels_beside(path))), None)
-    if recorded is not None:
-        return recorded
-    values = sorted({int(v) for path in (*references, *predictions) for v in np.unique(read_label(path).data) if v})
-    return LabelMap.from_mapping({f"label_{value}": value for value in values}, where="references and predictions")
-
-
 def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm: float) -> "list[Score]":
     """Return the scores of a case and draw its overlay, over the image if there is one."""
     from medgan.evaluation.scores import score_case
@@ -444,9 +427,11 @@ def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm:
     from medgan.volume.volume import Volume
 
     image = read_volume(pair.image, series=pair.series or None) if pair.image else None
-    reference = read_label(pair.reference, labels=labels, reference=image)
     if image is not None and pair.resample_reference:
+        reference = read_label(pair.reference, labels=labels)
         reference = resample_label_to(reference, image, where=f"case {pair.case_id}")
+    else:
+        reference = read_label(pair.reference, labels=labels, reference=image)
     empty = Volume(np.zeros_like(reference.data), reference.affine)
     prediction = read_label(pair.prediction, labels=labels, reference=reference) if pair.prediction else empty
     scores = score_case(reference, prediction, labels, case_id=pair.case_id, surface_tolerance_mm=surface_tolerance_mm)

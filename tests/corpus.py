@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,25 +31,34 @@ _CONFIG = "data:\n  manifest: manifest.csv\n  labels: labels.yaml\n"
 
 
 def judged(folder: Path) -> list[dict]:
-    """Return the verdict on every entry of the corpus, and what it forbids, for every seed."""
+    """Return the verdict on every entry of the corpus, and what it forbids, for every seed.
+
+    Volumes have workers of their own: a process that holds what the other kinds need forks twice as slowly.
+    """
     workers = min(len(SEEDS), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return [row for rows in pool.map(partial(_judge, folder), SEEDS) for row in rows]
+    rows: list[dict] = []
+    for kinds in (VOLUMES, tuple(_OTHERS)):
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            rows += [row for found in pool.map(partial(_judge, folder, kinds), SEEDS) for row in found]
+    return rows
 
 
-def _judge(folder: Path, seed: int) -> list[dict]:
+def _judge(folder: Path, kinds: Sequence[str], seed: int) -> list[dict]:
     sys.path.insert(0, str(SHARED / "faults"))
     sys.dont_write_bytecode = True  # the shared folder is read-only
     make_faults, check_faults = (importlib.import_module(name) for name in ("make_faults", "check_faults"))
-    corpus = folder / f"corpus_{seed}"
+    for kind in kinds:
+        importlib.import_module(_OTHERS.get(kind, "medgan.volume.readers"))
+    corpus = folder / f"corpus_{kinds[0]}_{seed}"
+    prefixes = [spec["id"] for spec, _ in make_faults.REGISTRY if spec["kind"] in kinds]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # both leave open files to the collector
-        make_faults.build(corpus, seed=seed)
-        rows = check_faults.run(corpus, read_entry, kinds=VOLUMES)
-        for module in _OTHERS.values():
-            importlib.import_module(module)
-        rows += check_faults.run(corpus, read_entry, kinds=_OTHERS)
+        make_faults.build(corpus, seed=seed, only=prefixes)
         gc.collect()
+        gc.freeze()  # a collection in a child would copy all that the parent has
+        gc.disable()
+        rows = check_faults.run(corpus, read_entry, kinds=kinds)
+        gc.enable()
     entries = {entry["id"]: entry for entry in json.loads((corpus / "faults.json").read_text())["entries"]}
     return [{**row, "seed": seed, "forbid": entries[row["id"]].get("forbid", {})} for row in rows]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantoms import SHARED, box_volume, oblique_affine
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -212,6 +213,14 @@ def turned_frame(dataset: Dataset) -> None:
     dataset.PerFrameFunctionalGroupsSequence[2].PlaneOrientationSequence = [item]
 
 
+def narrow(dataset: Dataset) -> None:
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = ["1e-30", "1"]
+
+
+def no_sequence(dataset: Dataset) -> None:
+    dataset[0x00620002] = DataElement(0x00620002, "UT", "DOE^JANE")
+
+
 def without_orientation(dataset: Dataset) -> None:
     del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
 
@@ -244,6 +253,14 @@ def twice_described(dataset: Dataset) -> None:
         (lambda d: setattr(d, "BitsAllocated", 32), r"must have 1, 8 or 16 bits a pixel"),
         (lambda d: setattr(d, "Rows", 65535), r"is truncated or its header is damaged: .* 12x65535 pixels"),
         (lambda d: setattr(d, "Rows", 0), r"its frames have no size"),
+        (lambda d: setattr(d, "Rows", 5), r"header is damaged: \d+ frames of 12x5 pixels call for \d+ bytes, found"),
+        (narrow, r"has an unusable geometry: the axes of an affine must span space"),
+        (
+            lambda d: setattr(positions_of(d)[0], "ImagePositionPatient", [1e30, 0, 0]),
+            r"must lie in a scanner, .*1e\+30",
+        ),
+        (lambda d: setattr(d, "SegmentSequence", None), r"must describe at least one segment"),
+        (no_sequence, r"is damaged: its SegmentSequence is no sequence"),
     ],
 )
 def test_damaged_and_hostile_objects_are_refused_by_name_and_fact(tmp_path, edit, message):
@@ -289,6 +306,17 @@ def test_what_is_no_seg_is_told(tmp_path):
     path.write_bytes(path.read_bytes().replace(ExplicitVRLittleEndian.encode(), ExplicitVRBigEndian.encode()))
     with pytest.raises(MedganError, match=r"big\.dcm"):
         read_seg(path)
+
+
+def test_a_damaged_transfer_syntax_is_neither_shown_nor_warned_of(tmp_path):
+    path = write_seg(tmp_path / "seg.dcm", box_label())
+    path.write_bytes(path.read_bytes().replace(ExplicitVRLittleEndian.encode(), b"1.2.840.10008.DOE^J"))
+    refused(path, r"seg\.dcm has an unsupported transfer syntax, an unknown one; decompress it")
+
+
+def test_deflated_frames_of_another_size_are_refused(tmp_path):
+    path = write_seg(tmp_path / "seg.dcm", box_label(), syntax=DEFLATED_FRAMES, edit=lambda d: setattr(d, "Columns", 5))
+    refused(path, "its pixel data .* are truncated or cannot be decoded")
 
 
 def test_positions_a_light_year_apart_cost_no_memory(tmp_path):

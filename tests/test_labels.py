@@ -1,5 +1,6 @@
 """Organs: names, values, colours, coded terms and mirror partners."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,32 @@ def test_large_values_stay_apart_without_a_table_of_their_size() -> None:
     assert (labels.to_values(classes).tolist(), labels.to_values(classes).dtype) == (values.tolist(), np.uint32)
     with pytest.raises(MedganError, match=r"label values \[16777218\] are not in the label map"):
         labels.to_classes(np.array([16777218], np.int64), where="case_01")
+
+
+@pytest.mark.parametrize("values", [{"a": 1, "b": 2}, {"a": 300, "b": 7}, {"a": 2**32 - 1, "b": 7}])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.uint64])
+def test_translating_keeps_the_layout_and_takes_no_more_memory_than_its_result(values, dtype) -> None:
+    labels = LabelMap.from_mapping(values)
+    label = np.zeros((1, 96, 128, 80), dtype, order="F")[:, ::-1].transpose(0, 3, 1, 2)
+    label[0, 5:50, 7:90, 11] = 7 if "b" in values and values["b"] == 7 else 2
+    tracemalloc.start()
+    classes = labels.to_classes(label, where="x")
+    back = labels.to_values(classes)
+    assert tracemalloc.get_traced_memory()[1] < classes.nbytes + back.nbytes + 3_000_000
+    tracemalloc.stop()
+    np.testing.assert_array_equal(back, label)
+    assert np.argsort(classes.strides[1:]).tolist() == np.argsort(np.abs(label.strides[1:])).tolist()
+
+
+def test_fractions_are_no_label_values() -> None:
+    with pytest.raises(TypeError, match="float64"):
+        LabelMap.from_mapping(THORAX).to_classes(np.array([1.5]), where="x")
+
+
+def test_no_voxels_have_no_classes() -> None:
+    labels = LabelMap.from_mapping(THORAX)
+    assert labels.to_classes(np.zeros((0, 3), np.uint8), where="x").shape == (0, 3)
+    assert labels.to_values(np.zeros((0, 3), np.uint8)).shape == (0, 3)
 
 
 def test_unknown_value_is_told_with_the_known_ones() -> None:

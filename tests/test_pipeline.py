@@ -19,7 +19,11 @@ from medgan.manifest.read import read_manifest
 from medgan.pipeline import check
 from medgan.progress import Advance, Stage
 from medgan.provenance import data_sha256
+from medgan.volume.dicom.stack import read_stack
+from medgan.volume.dicom.write_rtstruct import write_rtstruct
+from medgan.volume.dicom.write_seg import write_seg
 from medgan.volume.readers import read_label, read_volume
+from medgan.volume.seg_nrrd import write_seg_nrrd
 from medgan.volume.volume import Volume, same_grid
 from medgan.volume.writers import write_volume
 
@@ -136,6 +140,71 @@ def test_dicom_case_is_predicted_into_every_format_and_evaluated_from_each(tiny_
         scores.append((tmp_path / "scores" / "scores.csv").read_text())
         (tmp_path / "out" / left).unlink()
     assert scores[0] == scores[1] == scores[2]
+
+
+def number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+REORDERED = LabelMap.from_mapping({"RIGHT BOX": 1, "top_box": 2, "left-box": 3, "spleen": 9})
+NAMED = {"RTSTRUCT": "far/from/ct/plan.dcm", "SEG": "seg.dcm", ".seg.nrrd": "x.seg.nrrd", "masks": "masks"}
+
+
+@pytest.fixture(scope="module")
+def named(tiny_model, tmp_path_factory) -> Path:
+    """Return a folder with the series of case_d, its SEG prediction, and its label under other numbers and spellings.
+
+    In `NAMED` files, with a manifest for each; `plain.csv` has the label as it is.
+    """
+    folder = tmp_path_factory.mktemp("named")
+    image = read_volume(tiny_model.image("case_d"))
+    write_dicom_series(folder / "ct", Volume(np.rint(image.data), image.affine))
+    stack = read_stack(folder / "ct")
+    grid = Volume(np.zeros((1, *stack.shape), np.uint8), stack.affine)
+    label = read_label(tiny_model.label("case_d"), reference=grid)
+    write_volume(label, folder / "plain.nii.gz")
+    renumbered = Volume(np.array([0, 3, 1, 2], np.uint8)[label.data], label.affine)
+    write_rtstruct(renumbered, REORDERED, stack, folder / NAMED["RTSTRUCT"])
+    write_seg(renumbered, REORDERED, stack, folder / NAMED["SEG"])
+    write_seg_nrrd(renumbered, REORDERED, folder / NAMED[".seg.nrrd"])
+    for organ in REORDERED.organs:
+        mask = Volume((renumbered.data == organ.value).astype(np.uint8), label.affine)
+        write_volume(mask, folder / "masks" / f"{organ.name}.nii.gz")
+    for name, path in {"plain": "plain.nii.gz", **NAMED}.items():
+        (folder / f"{name}.csv").write_text(f"case_id,image,label,split\ncase_d,ct,{path},test\n")
+    medgan.predict(tiny_model.model, [folder / "plain.csv"], folder / "out", device="cpu", formats=["dicom-seg"])
+    assert {path.name for path in (folder / "out").iterdir()} == {"case_d.seg.dcm", "case_d.json"}
+    return folder
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_references_that_name_organs_give_the_scores_of_a_plain_label(named, tmp_path, kind):
+    for manifest in ("plain", kind):
+        assert medgan.evaluate(named / f"{manifest}.csv", named / "out", tmp_path / manifest).failed == {}
+    plain, found = (rows_of(tmp_path / manifest / "scores.csv") for manifest in ("plain", kind))
+    assert [row["organ"] for row in found] == ["left_box", "right_box", "top_box"]
+    for expected, row in zip(plain, found, strict=True):
+        assert [number(row[key]) for key in expected] == pytest.approx([number(expected[key]) for key in expected])
+
+
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG", ".seg.nrrd"])
+def test_predictions_that_name_organs_are_compared_by_name(named, tmp_path, kind, tiny_model):
+    out = medgan.evaluate(
+        named / "plain.csv", named / NAMED[kind], tmp_path, labels=tiny_model.config.with_name("labels.yaml")
+    )
+    assert out.failed == {}
+    assert [float(row["dice"]) for row in rows_of(tmp_path / "scores.csv")] == [1.0, 1.0, 1.0]
+
+
+def test_without_a_labels_file_organs_are_joined_by_name(named, tmp_path):
+    medgan.evaluate(named / "RTSTRUCT.csv", named / NAMED["SEG"], tmp_path / "scores")
+    found = {row["organ"]: row["dice"] for row in rows_of(tmp_path / "scores" / "scores.csv")}
+    assert found == {"RIGHT BOX": "1.0", "top_box": "1.0", "left-box": "1.0", "spleen": ""}
+    with pytest.raises(MedganError, match=r"seg\.dcm names its organs and .*plain\.nii\.gz numbers them"):
+        medgan.evaluate(named / "plain.csv", named / NAMED["SEG"], tmp_path / "scores")
 
 
 def test_dicom_format_for_another_image_fails_before_it_is_segmented(tiny_model, tmp_path, monkeypatch):

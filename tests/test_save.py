@@ -1,5 +1,6 @@
 """A predicted case on disk."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from medgan.labels import LabelMap
 from medgan.outputs import formats, save
 from medgan.outputs.formats import SUFFIXES, Format, parse_formats
 from medgan.outputs.save import labels_beside, labels_of, prediction_record, write_prediction
+from medgan.pipeline import evaluate
 from medgan.volume.dicom.stack import Stack, read_stack
 from medgan.volume.readers import read_label
 from medgan.volume.volume import Volume, same_grid
@@ -132,6 +134,21 @@ def test_every_format_holds_the_labels_of_one_case(tmp_path: Path, stack: Stack)
         read = read_label(tmp_path / file, labels=CT_LABELS, reference=label)
         assert np.array_equal(read.data, label.data), file
         assert labels_beside(tmp_path / file) == CT_LABELS
+
+
+def test_values_beyond_16_bits_pass_through_every_format_and_evaluation(tmp_path: Path, stack: Stack) -> None:
+    ids = [16777216, 16777217, 2**31 - 1]  # an ROI number may be no larger
+    labels = LabelMap.from_mapping(dict(zip(("left_box", "right_box", "top_box"), ids, strict=True)))
+    boxes = boxes_on(stack)
+    label = Volume(np.array([0, *ids], np.uint32)[boxes.data], boxes.affine)
+    write_prediction(label, labels, tmp_path / "out", "a", {}, formats=ALL, source=stack)
+    write_prediction(label, labels, tmp_path, "a", {}, formats=["mha"])
+    for suffix in SUFFIXES.values():
+        path = tmp_path / "out" / f"a{suffix}"
+        np.testing.assert_array_equal(read_label(path, labels=labels, reference=label).data, label.data)
+        evaluate(tmp_path / "a.mha", path, tmp_path / "scores")
+        with (tmp_path / "scores" / "scores.csv").open(newline="") as file:
+            assert [row["dice"] for row in csv.DictReader(file)] == ["1.0"] * 3
 
 
 def test_left_out_organs_are_recorded_only_where_there_are_some(tmp_path: Path) -> None:

@@ -128,11 +128,23 @@ def test_values_outside_the_map_are_refused():
         scores_of(labelled((1, 1, 1, 1)), labelled((1, 1, 1, 4)))
 
 
+def test_values_of_any_size_are_scored():
+    labels = LabelMap.from_mapping({"kidney": 3, "liver": 16777216, "spleen": 16777217, "last": 2**32 - 1})
+    small = box_volume(labels=True)
+    large = Volume(np.array([0, 16777217, 16777216, 2**32 - 1], np.uint32)[small.data], small.affine)
+    mixed = Volume(np.where(small.data == 1, np.uint32(16777216), large.data), small.affine)
+    dice = {score.organ: score.dice for score in score_case(large, mixed, labels, case_id="x")}
+    in_both, in_spleen = (np.count_nonzero(small.data == value) for value in (2, 1))
+    assert dice["liver"] == 2 * in_both / (2 * in_both + in_spleen)
+    assert (dice["spleen"], dice["last"]) == (0.0, 1.0)
+    assert math.isnan(dice["kidney"])
+
+
 @pytest.mark.parametrize(
     ("volume", "message"),
     [
         (labelled(dtype=np.float32), "integer type, found float32"),
-        (labelled((0, 0, 0, -3), dtype=np.int16), "from 0 to 65535, found -3 to 0"),
+        (labelled((0, 0, 0, -3), dtype=np.int16), r"label values \[-3\] are not in the label map"),
         (Volume(np.zeros((2, 6, 6, 6), np.uint8), AFFINE), "one channel, found 2"),
     ],
 )

@@ -103,6 +103,13 @@ def test_it_reads_back_with_everything(tmp_path):
         np.testing.assert_array_equal(label.data, labelled().data)
 
 
+def test_a_code_cannot_break_the_header(tmp_path):
+    code = {"scheme": "SCT", "value": "1", "meaning": "C:\\new\nencoding: raw"}
+    labels = LabelMap.from_mapping({"left_lung": {"value": 1, "code": code}})
+    write_seg_nrrd(Volume(np.ones((1, 2, 2, 2), np.uint8), np.eye(4)), labels, tmp_path / "x.seg.nrrd")
+    assert read_seg_nrrd(tmp_path / "x.seg.nrrd").segments[0].code == labels.organs[0].code
+
+
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
     label = labelled()
     with pytest.raises(MedganError, match=r"x\.seg\.nrrd: label values \[300\] are not in the label map"):
@@ -168,12 +175,18 @@ def test_values_of_no_segment_are_refused(tmp_path):
     ("change", "message"),
     [
         (("NRRD0004", "DRRN0004"), "is not an NRRD file"),
-        (("gzip", "bzip2"), "must hold its voxels itself, as raw or gzip"),
-        (("encoding", "data file: ../../x.raw\nencoding"), "must hold its voxels itself"),
-        (("unsigned char", "float"), "must hold whole numbers on three axes"),
-        (("unsigned char", "short"), "must hold whole numbers on three axes"),  # and no endian
-        (("left-posterior-superior", "scanner-xyz"), "space 'scanner-xyz'"),
-        (("(0,0,3)", "(0,0)"), "must hold whole numbers on three axes"),
+        (("gzip", "bzip2"), "must be encoded as raw or gzip, found bzip2"),
+        (("encoding", "data file: ../../x.raw\nencoding"), "must name one data file in its own folder"),
+        (("unsigned char", "float\nendian: little"), "must hold whole numbers, but its data type is float32"),
+        (("unsigned char", "short"), "must record its byte order"),
+        (("left-posterior-superior", "scanner-xyz"), "space such as left-posterior-superior, found scanner-xyz"),
+        (("(0,0,3)", "(0,0)"), "space directions of three finite numbers each"),
+        (("(0,0,3)", "none"), "must have three axes in space, .* found 3 axes, 2 of them in space"),
+        (("(0,0,3)", "(0,0,inf)"), "space directions of three finite numbers each"),
+        (("30.5", "1e30"), "unusable geometry"),
+        (("4 3 2", "4 3 -1"), "sizes must give dimension positive numbers"),
+        (("4 3 2", "4 1e 2"), "sizes must give dimension positive numbers"),
+        (("encoding", "space origin: (0,0,0)\nencoding"), "each recorded once"),
         (("(0,0,3)", "(0,0,0)"), "unusable geometry"),
         (("4 3 2", "40000 30000 2"), "must hold at most .* voxels, but its header claims a size of 40000x30000x2"),
         (("4 3 2", "4 3 3"), "the size in the header calls for 36 bytes, found 24"),
@@ -202,7 +215,7 @@ def test_a_damaged_stream_fails_its_checksum(tmp_path):
     refused(slicer_file(tmp_path / "x.seg.nrrd", np.ones(1), ONE, raw=bytes(body)), "is truncated or corrupt")
     refused(slicer_file(tmp_path / "x.seg.nrrd", np.ones(1), ONE, raw=bytes(body[:-9])), "is truncated")
     (tmp_path / "x.seg.nrrd").write_bytes(SLICER.format(**GRID).encode())
-    refused(tmp_path / "x.seg.nrrd", "is truncated: its header has no end")
+    refused(tmp_path / "x.seg.nrrd", "or its header is truncated")
 
 
 def test_raw_voxels_and_simpleitks_own_files_are_read(tmp_path):

@@ -14,7 +14,7 @@ from scipy import ndimage
 from medgan.errors import MedganError
 from medgan.evaluation.overlap import Overlap, count_overlaps
 from medgan.evaluation.surface import SurfaceDistances, boundary_voxel_distances, flat_axes_of
-from medgan.labels import MAX_VALUE, LabelMap, Organ
+from medgan.labels import LabelMap
 from medgan.volume.volume import Volume, same_grid
 
 Better = Literal["higher", "lower", "near zero"]
@@ -187,15 +187,14 @@ def score_case(
         )
     order = _axes_in_memory_order(reference)  # no metric depends on the order of the axes, speed does
     affine = reference.affine[:, [*order, 3]]
-    reference_values = _label_values(reference, name=f"case {case_id}, reference").transpose(order)
-    prediction_values = _label_values(prediction, name=f"case {case_id}, prediction").transpose(order)
-    reference_boxes = _boxes(reference_values, labels, name=f"case {case_id}, reference")
-    prediction_boxes = _boxes(prediction_values, labels, name=f"case {case_id}, prediction")
-    overlaps = count_overlaps(reference_values, prediction_values, values=labels.values)
+    reference_classes = _classes_of(reference, labels, name=f"case {case_id}, reference").transpose(order)
+    prediction_classes = _classes_of(prediction, labels, name=f"case {case_id}, prediction").transpose(order)
+    boxes = [ndimage.find_objects(c, labels.num_classes - 1) for c in (reference_classes, prediction_classes)]
+    overlaps = count_overlaps(reference_classes, prediction_classes, values=range(1, labels.num_classes))
     scores = []
-    for organ, overlap in zip(labels.organs, overlaps, strict=True):
-        boxes = [found[organ.value] for found in (reference_boxes, prediction_boxes) if organ.value in found]
-        distances = _surface_distances(reference_values, prediction_values, organ, affine, boxes=boxes)
+    for index, (organ, overlap, *sides) in enumerate(zip(labels.organs, overlaps, *boxes, strict=True), start=1):
+        masked = [box for box in sides if box is not None]
+        distances = _surface_distances(reference_classes, prediction_classes, index, affine, boxes=masked)
         comparison = Comparison(overlap, distances, reference.voxel_ml, surface_tolerance_mm)
         metrics = {name: float(metric.compute(comparison)) for name, metric in METRICS.items()}
         scores.append(Score(case_id=case_id, organ=organ.name, **metrics))
@@ -208,38 +207,24 @@ def _axes_in_memory_order(volume: Volume) -> list[int]:
     return sorted(range(3), key=lambda axis: -abs(strides[axis]))
 
 
-def _label_values(volume: Volume, *, name: str) -> np.ndarray:
-    """Return the (I, J, K) values of a label volume, uint8 or uint16."""
+def _classes_of(volume: Volume, labels: LabelMap, *, name: str) -> np.ndarray:
+    """Return the (I, J, K) class indices of a label volume."""
     if volume.num_channels != 1:
         raise MedganError(f"{name}: a label volume must have one channel, found {volume.num_channels}.")
     values: np.ndarray = volume.data[0]
-    if values.dtype == bool:
-        return values.view(np.uint8)
-    if not np.issubdtype(values.dtype, np.integer):
+    if values.dtype != bool and not np.issubdtype(values.dtype, np.integer):
         raise MedganError(
             f"{name}: a label volume must be of an integer type, found {values.dtype}. Save it as whole numbers."
         )
-    lowest, highest = int(values.min()), int(values.max())
-    if lowest < 0 or highest > MAX_VALUE:
-        raise MedganError(f"{name}: label values must be from 0 to {MAX_VALUE}, found {lowest} to {highest}.")
-    return values.astype(np.uint8 if highest <= 255 else np.uint16, copy=False)
-
-
-def _boxes(values: np.ndarray, labels: LabelMap, *, name: str) -> dict[int, _Box]:
-    """Return the bounding box of each label value that occurs."""
-    found = ndimage.find_objects(values)
-    boxes = {value: box for value, box in enumerate(found, start=1) if box is not None}
-    if boxes.keys() - set(labels.values):
-        labels.to_classes(values, where=name)  # says which are unknown
-    return boxes
+    return labels.to_classes(values, where=name)
 
 
 def _surface_distances(
-    reference: np.ndarray, prediction: np.ndarray, organ: Organ, affine: np.ndarray, *, boxes: list[_Box]
+    reference: np.ndarray, prediction: np.ndarray, index: int, affine: np.ndarray, *, boxes: list[_Box]
 ) -> SurfaceDistances:
-    """Return the distances between an organ's surfaces, looked for in the bounding box of all `boxes` only."""
+    """Return the distances between the surfaces of a class, looked for in the bounding box of all `boxes` only."""
     if not boxes:
         return SurfaceDistances(np.empty(0), np.empty(0))
     box = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes, strict=True))
-    masks = reference[box] == organ.value, prediction[box] == organ.value
+    masks = reference[box] == index, prediction[box] == index
     return boundary_voxel_distances(*masks, affine, flat_axes=flat_axes_of(reference.shape))

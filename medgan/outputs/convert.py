@@ -11,20 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from medgan.errors import MedganError
-from medgan.labels import LabelMap
+from medgan.labels import LabelMap, is_synonym
 from medgan.outputs.formats import Format, check_grid, series_for, write_label
 from medgan.outputs.save import labels_of
 from medgan.preprocessing.shear import is_sheared, make_upright
 from medgan.volume.checks import MAX_VOXELS
 from medgan.volume.dicom import read as dicom
-from medgan.volume.dicom.archive import is_archive
-from medgan.volume.dicom.files import read_header
-from medgan.volume.dicom.rtstruct_file import is_rtstruct
-from medgan.volume.dicom.seg import is_seg
-from medgan.volume.dicom.series import scan
 from medgan.volume.dicom.stack import Stack, read_stack
-from medgan.volume.mask_folder import is_mask_folder
-from medgan.volume.readers import READERS, Reader, read_label, read_segments, read_volume
+from medgan.volume.readers import READERS, Reader, names_segments, read_label, read_segments, read_volume
 from medgan.volume.segments import Segments
 from medgan.volume.volume import Volume, same_grid
 from medgan.volume.writers import write_volume
@@ -112,14 +106,20 @@ def convert(
 def organs_of(segments: Segments, *, where: str) -> LabelMap:
     """Return a label map of named segments: their numbers as values, names in the form that organ names have.
 
+    A name in another form becomes a synonym, so that the map finds its segment.
+
     Raises:
         MedganError: if there is no segment, or a number cannot be a value.
     """
     mapping: dict[str, object] = {}
+    names: set[str] = set()
     for segment in segments.segments:
         name = re.sub(r"[^\w .-]+", "_", segment.name).lstrip(" .-")[:_MAX_NAME].rstrip() or f"segment_{segment.number}"
         name = f"{name[: _MAX_NAME - 12]}_{segment.number}" if name in mapping else name
         detail: dict[str, object] = {"value": segment.number}
+        if name != segment.name and is_synonym(segment.name) and segment.name not in names:
+            detail["synonyms"] = [segment.name]
+        names.add(segment.name)
         if segment.color:
             detail["color"] = list(segment.color)
         if segment.code:
@@ -157,7 +157,7 @@ def _labels_in(
     source: Path, grid: Volume | Path | None, organs: LabelMap | None, *, kind: Format
 ) -> tuple[Volume, LabelMap] | None:
     """Return the labels in a file and the organs they are of; None if it is an image."""
-    if _names_segments(source):
+    if names_segments(source):
         segments = read_segments(source, reference=grid)
         if organs is not None:
             _tell_left_out(segments, organs, source)
@@ -173,20 +173,6 @@ def _labels_in(
         organs = _unnamed(values[values > 0].tolist(), source, kind)
     organs.to_classes(values, where=str(source))
     return label, organs
-
-
-def _names_segments(source: Path) -> bool:
-    if not source.exists():
-        raise MedganError(f"{source} does not exist; check the path.")
-    if source.name.lower().endswith(".seg.nrrd") or _reader_of_file(source) is not None:
-        return source.name.lower().endswith(".seg.nrrd")
-    if is_mask_folder(source):
-        return True
-    if source.is_file() and not is_archive(source):
-        file = read_header(source)
-        return file is not None and (is_seg(file) or is_rtstruct(file))
-    with scan(source) as found:
-        return bool(found.derived) and not found.series
 
 
 def _reader_of_file(path: Path) -> Reader | None:

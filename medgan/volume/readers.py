@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from pydicom.uid import RTStructureSetStorage
 
 from medgan.errors import MedganError
 from medgan.labels import LabelMap
@@ -19,6 +18,7 @@ from medgan.volume.checks import MAX_VOXELS
 from medgan.volume.dicom import read as dicom
 from medgan.volume.dicom.archive import is_archive
 from medgan.volume.dicom.files import DicomFile, read_header
+from medgan.volume.dicom.rtstruct_file import is_rtstruct
 from medgan.volume.dicom.seg import is_seg, read_segments_of
 from medgan.volume.dicom.series import scan
 from medgan.volume.dicom.stack import read_stack
@@ -153,6 +153,40 @@ def read_segments(
     return segments
 
 
+def segments_of(
+    file: DicomFile, *, reference: Volume | str | Path | None = None, max_voxels: int = MAX_VOXELS
+) -> Segments | None:
+    """Return the segments of a DICOM SEG or RTSTRUCT whose header has been read, None if it is neither.
+
+    Raises:
+        MedganError: as for `read_segments`.
+    """
+    if is_seg(file):
+        grid = None if reference is None else _grid_of(reference)
+        return read_segments_of(file, reference=grid, max_voxels=max_voxels)
+    if is_rtstruct(file):
+        from medgan.volume.dicom.rtstruct import read_rois_of  # noqa: PLC0415 - brings scikit-image, few need it
+
+        return read_rois_of(file, reference=reference, max_voxels=max_voxels)
+    return None
+
+
+def names_segments(path: str | Path) -> bool:
+    """Return whether `read_segments` takes a file, folder or zip, going by its name and headers.
+
+    Raises:
+        MedganError: if it is not there, or its headers are damaged.
+    """
+    path = Path(path)
+    with _told(path):
+        if path.name.lower().endswith(".seg.nrrd") or _reader_for(path) is not dicom.read or is_mask_folder(path):
+            return path.name.lower().endswith(".seg.nrrd") or path.is_dir()
+        if path.is_file() and not is_archive(path):
+            return (file := read_header(path)) is not None and (is_seg(file) or is_rtstruct(file))
+        with scan(path) as found:
+            return bool(found.derived) and not found.series
+
+
 def read_stored(path: str | Path, *, series: str | None = None, max_voxels: int = MAX_VOXELS) -> Volume:
     """Return an image or a plain label in its stored type, NaN included; see `read_volume`.
 
@@ -163,7 +197,7 @@ def read_stored(path: str | Path, *, series: str | None = None, max_voxels: int 
     with _told(path):
         reader = _reader_for(path)
         if reader is dicom.read:
-            if path.is_file() and (file := _dicom_header(path)) is not None and (is_seg(file) or _is_rtstruct(file)):
+            if path.is_file() and (file := _dicom_header(path)) is not None and (is_seg(file) or is_rtstruct(file)):
                 raise MedganError(f"{path} must be an image, but is a DICOM SEG or RTSTRUCT; read it with read_label.")
             return dicom.read(path, series=series, max_voxels=max_voxels)
         if series is not None:
@@ -218,7 +252,7 @@ def _read_segments(path: Path, *, reference: Volume | str | Path | None, max_vox
 def _read_dicom_segments(path: Path, *, reference: Volume | str | Path | None, max_voxels: int) -> Segments | None:
     if path.is_file() and not is_archive(path):
         file = _dicom_header(path)
-        return None if file is None else _segments_of(file, reference=reference, max_voxels=max_voxels)
+        return None if file is None else segments_of(file, reference=reference, max_voxels=max_voxels)
     with scan(path) as found:
         if found.series or not found.derived:
             return None
@@ -226,22 +260,7 @@ def _read_dicom_segments(path: Path, *, reference: Volume | str | Path | None, m
             paths = [file.path for file in found.derived] + [file.path for file in found.damaged]
             names = ", ".join(each.name for each in paths[:8])
             raise MedganError(f"{path} must hold one DICOM SEG or RTSTRUCT, but holds {names}; give the one you want.")
-        return _segments_of(found.derived[0], reference=reference, max_voxels=max_voxels)
-
-
-def _segments_of(file: DicomFile, *, reference: Volume | str | Path | None, max_voxels: int) -> Segments | None:
-    if is_seg(file):
-        grid = None if reference is None else _grid_of(reference)
-        return read_segments_of(file, reference=grid, max_voxels=max_voxels)
-    if _is_rtstruct(file):
-        from medgan.volume.dicom.rtstruct import read_rtstruct  # noqa: PLC0415 - brings scikit-image, few need it
-
-        return read_rtstruct(file.path, reference=reference, max_voxels=max_voxels)
-    return None
-
-
-def _is_rtstruct(file: DicomFile) -> bool:
-    return file.sop_class == RTStructureSetStorage
+        return segments_of(found.derived[0], reference=reference, max_voxels=max_voxels)
 
 
 def _dicom_header(path: Path) -> DicomFile | None:

@@ -16,26 +16,12 @@ import numpy as np
 from medgan.errors import MedganError
 from medgan.files import atomic_path
 from medgan.labels import CodedTerm, LabelMap
-from medgan.volume.affine import lps_to_ras
-from medgan.volume.checks import MAX_VOXELS, check_num_voxels, volume_at
+from medgan.volume import itk, nrrd
+from medgan.volume.checks import MAX_VOXELS, volume_at
 from medgan.volume.segments import Box, Segment, Segments, boxes_of, gathered
-from medgan.volume.stored import Stored, read_stored
+from medgan.volume.stored import read_stored
 from medgan.volume.volume import Volume
 
-_MAX_HEADER_BYTES = 1 << 20
-_DTYPES = {
-    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
-    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
-    **dict.fromkeys(("short", "short int", "signed short", "int16", "int16_t"), "i2"),
-    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
-    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
-    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
-}
-_SPACES = {
-    "lps": "left-posterior-superior",
-    "ras": "right-anterior-superior",
-    "las": "left-anterior-superior",
-}
 _REPRESENTATION = "Binary labelmap"
 _CATEGORY = "SCT^123037004^Anatomical Structure"
 _TERMS = "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -52,10 +38,26 @@ def read_seg_nrrd(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segments
             or has values that belong to no segment.
     """
     path = Path(path)
-    header, start = _read_header(path)
-    grid = _grid_of(path, header.fields, max_voxels=max_voxels)
-    layers = _read_layers(path, header.fields, start, grid)
-    described = _described(path, header.keys, num_layers=len(layers))
+    header = nrrd.read_header(path)
+    sizes = nrrd.grid_sizes(path, header.fields, max_voxels=max_voxels)
+    directions = nrrd.directions_of(header.fields, len(sizes))
+    axes = [vector for vector in directions if vector is not None]
+    is_list = directions[:1] == [None]
+    if len(axes) != 3 or len(sizes) != len(directions) or len(sizes) != 3 + is_list:
+        raise MedganError(
+            f"{path} must have three axes in space, after a list of layers or none, found {len(sizes)} axes, "
+            f"{len(axes)} of them in space; save it again in Slicer."
+        )
+    affine = volume_at(path, np.zeros((1, 1, 1, 1)), nrrd.affine_of(path, header.fields, axes)).affine
+    i, j, k = sizes[is_list:]
+    num_layers = sizes[0] if is_list else 1
+    stored = nrrd.stored_of(path, header.fields, header.start, (num_layers, i, j, k))
+    if stored.dtype.kind not in "iu":
+        raise MedganError(
+            f"{path} must hold whole numbers, but its data type is {stored.dtype}; save it again in Slicer."
+        )
+    layers = list(read_stored(stored))
+    described = _described(path, header.keys, num_layers=num_layers)
     boxes = [_boxes(path, layer) for layer in layers]
     known = {(each.layer, each.value) for each in described}
     unknown = sorted({value for layer, found in enumerate(boxes) for value in found if (layer, value) not in known})
@@ -66,7 +68,7 @@ def read_seg_nrrd(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segments
         _segment(each, each.value if is_clear else place, layers[each.layer], boxes[each.layer])
         for place, each in enumerate(described, start=1)
     )
-    return Segments(gathered(segments, max_voxels=max_voxels, where=str(path)), grid.shape, grid.affine)
+    return Segments(gathered(segments, max_voxels=max_voxels, where=str(path)), (i, j, k), affine)
 
 
 def write_seg_nrrd(label: Volume, labels: LabelMap, path: str | Path) -> None:
@@ -80,43 +82,13 @@ def write_seg_nrrd(label: Volume, labels: LabelMap, path: str | Path) -> None:
     Raises:
         MedganError: if a value is no organ's, the affine has shear, or the file cannot be written.
     """
-    import SimpleITK as sitk  # noqa: N813, PLC0415 - only writing needs it
-
     path = Path(path)
-    labels.to_classes(label.data, where=str(path))
-    affine = lps_to_ras(label.affine)
-    directions = affine[:3, :3] / label.spacing_mm
-    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
-        raise MedganError(f"{path} cannot hold a sheared affine; write .nii.gz instead.")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(label.data[0].astype(labels.dtype, copy=False).T))
-    image.SetOrigin(affine[:3, 3].tolist())
-    image.SetSpacing(label.spacing_mm)
-    image.SetDirection(directions.ravel().tolist())
-    for key, value in _metadata(label, labels).items():
-        image.SetMetaData(key, value)
-    with atomic_path(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True, imageIO="NrrdImageIO")
-        except RuntimeError as error:
-            raise MedganError(f"{path} could not be written; is there room on the disk?") from error
-
-
-@dataclass(frozen=True)
-class _Header:
-    """The fields of an NRRD header, names in lower case, and its free keys."""
-
-    fields: dict[str, str]
-    keys: dict[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Number of layers, size (I, J, K), RAS+ affine and type of the voxels."""
-
-    num_layers: int
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    dtype: np.dtype[np.generic]
+    boxes = boxes_of(label.data[0])
+    labels.to_classes(np.array(list(boxes), np.uint64), where=str(path))
+    itk.check_straight(label, path)
+    stored = Volume(label.data.astype(labels.dtype, copy=False), label.affine)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        nrrd.write(stored, file, keys=_keys_of(labels, boxes))
 
 
 @dataclass(frozen=True)
@@ -128,75 +100,6 @@ class _Described:
     layer: int
     color: tuple[int, int, int] | None
     code: CodedTerm | None
-
-
-def _read_header(path: Path) -> tuple[_Header, int]:
-    """Return the header and the byte where the voxels begin."""
-    header = _Header({}, {})
-    with path.open("rb") as file:
-        if not file.read(8).startswith(b"NRRD000"):
-            raise MedganError(f"{path} is not an NRRD file; check what it is.")
-        while file.tell() < _MAX_HEADER_BYTES and (line := file.readline(_MAX_HEADER_BYTES)):
-            text = line.decode("utf-8", errors="replace").rstrip("\r\n")
-            if file.tell() > len(line) + 8 and not text:
-                return header, file.tell()
-            if match := re.match(r"([^#:][^:]*):(=| ?)(.*)", text):
-                name, is_key, value = match.groups()
-                (header.keys if is_key == "=" else header.fields)[name if is_key == "=" else name.lower()] = (
-                    value.strip()
-                )
-    raise MedganError(f"{path} is truncated: its header has no end; copy it again.")
-
-
-def _grid_of(path: Path, fields: Mapping[str, str], *, max_voxels: int) -> _Grid:
-    sizes = [int(size) for size in re.findall(r"\d+", fields.get("sizes", ""))]
-    kind, space = fields.get("type", "").lower(), fields.get("space", "").lower()
-    space = _SPACES.get(space, space)
-    order = {"big": ">", "little": "<"}.get(fields.get("endian", "").lower(), "")
-    rows = [_vector(text) for text in re.findall(r"none|\([^)]*\)", fields.get("space directions", ""))]
-    origin = _vector(fields.get("space origin", ""))
-    is_list = len(sizes) == 4 and rows[:1] == [None]
-    if (
-        fields.get("dimension") != str(len(sizes))
-        or len(sizes) - is_list != 3
-        or len(rows) != len(sizes)
-        or None in (origin, *rows[is_list:])
-        or space not in _SPACES.values()
-        or kind not in _DTYPES
-        or not (order or _DTYPES[kind].endswith("1"))
-        or min(sizes) < 1
-        or any(unit not in ("mm", '"mm"') for unit in fields.get("space units", "").split())
-    ):
-        raise MedganError(
-            f"{path} must hold whole numbers on three axes in space (mm), after a list of layers or none, found "
-            f"type {kind[:20]!r}, sizes {sizes[:8]}, space {space[:40]!r}; save it again in Slicer."
-        )
-    check_num_voxels(path, sizes, max_voxels=max_voxels)
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(rows[is_list:], dtype=np.float64).T
-    affine[:3, 3] = np.array(origin, dtype=np.float64)
-    i, j, k = sizes[is_list:]
-    to_lps = np.diag([-1.0 if side in ("right", "anterior") else 1.0 for side in [*space.split("-"), ""]])
-    affine = volume_at(path, np.broadcast_to(np.uint8(0), (1, i, j, k)), lps_to_ras(to_lps @ affine)).affine
-    return _Grid(sizes[0] if is_list else 1, (i, j, k), affine, np.dtype(order + _DTYPES[kind]))
-
-
-def _vector(text: str) -> tuple[float, ...] | None:
-    """Return the three numbers of "(1,0,0)", None of anything else."""
-    try:
-        numbers = tuple(float(part) for part in text.strip().removeprefix("(").removesuffix(")").split(","))
-    except ValueError:
-        return None
-    return numbers if len(numbers) == 3 else None
-
-
-def _read_layers(path: Path, fields: Mapping[str, str], start: int, grid: _Grid) -> list[np.ndarray]:
-    """Return each layer, axes (I, J, K)."""
-    encoding = fields.get("encoding", "").lower()
-    if encoding not in ("raw", "gzip", "gz") or any(name in fields for name in ("data file", "datafile", "byte skip")):
-        raise MedganError(f"{path} must hold its voxels itself, as raw or gzip; save it again in Slicer.")
-    shape = (grid.num_layers, *grid.shape)
-    return list(read_stored(Stored(path, start, "raw" if encoding == "raw" else "gzip", shape, grid.dtype)))
 
 
 def _boxes(path: Path, layer: np.ndarray) -> dict[int, Box]:
@@ -263,13 +166,13 @@ def _code_of(tags: str) -> CodedTerm | None:
     return None
 
 
-def _metadata(label: Volume, labels: LabelMap) -> dict[str, str]:
-    metadata = {
+def _keys_of(labels: LabelMap, boxes: Mapping[int, Box]) -> dict[str, str]:
+    """Return what a header says of the segments, by its keys."""
+    keys = {
         "Segmentation_ContainedRepresentationNames": f"{_REPRESENTATION}|",
         "Segmentation_MasterRepresentation": _REPRESENTATION,
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    boxes = boxes_of(label.data[0])
     for number, organ in enumerate(labels.organs):
         box = boxes.get(organ.value, (slice(0, 0),) * 3)
         fields = {
@@ -283,8 +186,8 @@ def _metadata(label: Volume, labels: LabelMap) -> dict[str, str]:
             "Layer": "0",
             "Tags": _tags_of(organ.code),
         }
-        metadata |= {f"Segment{number}_{key}": value for key, value in fields.items()}
-    return metadata
+        keys |= {f"Segment{number}_{key}": value for key, value in fields.items()}
+    return keys
 
 
 def _tags_of(code: CodedTerm | None) -> str:

@@ -4,6 +4,7 @@ A label volume has one value a voxel, so a name must become a value and overlaps
 Names in files are free text, in which people write anything, so messages give numbers and the names of organs.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from medgan.errors import MedganError
-from medgan.labels import MAX_VALUE, CodedTerm, LabelMap
+from medgan.labels import CodedTerm, LabelMap
 from medgan.volume.volume import Volume
 
 Box = tuple[slice, slice, slice]
 """A part of a grid, by slices of its axes."""
 
 _BYTES_PER_VOXEL = 4
+_LARGEST_TABLE = 65535  # values beyond are renumbered before they index a table
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,11 +170,14 @@ def boxes_of(values: np.ndarray) -> dict[int, Box]:
     """Return the bounding box of each value above 0 in an (I, J, K) array of whole numbers, none below 0."""
     from scipy import ndimage  # noqa: PLC0415 - takes a while to load
 
-    if values.max(initial=0) <= MAX_VALUE:
-        return {value: box for value, box in enumerate(ndimage.find_objects(values), start=1) if box is not None}
-    found = np.unique(values[values > 0])  # find_objects keeps a table of all values up to the largest
-    places = np.searchsorted(found, values, side="right")
-    return dict(zip(found.tolist(), ndimage.find_objects(places), strict=True))
+    found: Iterable[int] = itertools.count(1)
+    if values.max(initial=0) > _LARGEST_TABLE:  # find_objects keeps a table of all values up to the largest
+        known = np.unique(values[values > 0])
+        found, values = known.tolist(), np.searchsorted(known, values, side="right")
+    order = sorted(range(3), key=lambda axis: -abs(values.strides[axis]))  # as they lie in memory, which is faster
+    boxes = ndimage.find_objects(values.transpose(order))
+    back = [order.index(axis) for axis in range(3)]
+    return {value: (box[back[0]], box[back[1]], box[back[2]]) for value, box in zip(found, boxes, strict=False) if box}
 
 
 def _bounding_box(mask: np.ndarray) -> Box:

@@ -14,10 +14,10 @@ from pydicom.uid import UID, SegmentationStorage
 
 from medgan.errors import MedganError
 from medgan.labels import CodedTerm
-from medgan.volume.checks import MAX_VOXELS, check_num_voxels
+from medgan.volume.checks import MAX_VOXELS, check_num_voxels, volume_at
 from medgan.volume.dicom.decoder import Decoder
 from medgan.volume.dicom.files import DicomFile, read_header
-from medgan.volume.dicom.seg_frames import own_grid, place, read_frames, sequence_of
+from medgan.volume.dicom.seg_frames import own_grid, place, read_frames
 from medgan.volume.dicom.seg_pixels import SegPixels
 from medgan.volume.segments import Segment, Segments
 from medgan.volume.volume import Volume
@@ -28,7 +28,7 @@ _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 
 def is_seg(file: DicomFile) -> bool:
     """Return whether a DICOM file is a segmentation object."""
-    return file.text("SOPClassUID") in (SegmentationStorage, _LABEL_MAP_STORAGE)
+    return file.sop_class in (SegmentationStorage, _LABEL_MAP_STORAGE)
 
 
 def read_seg(path: str | Path, *, reference: Volume | None = None, max_voxels: int = MAX_VOXELS) -> Segments:
@@ -69,7 +69,8 @@ def read_segments_of(file: DicomFile, *, reference: Volume | None, max_voxels: i
     if unknown:
         raise _unknown(file, unknown)
     affine, shape = own_grid(frames) if reference is None else (reference.affine, reference.shape)
-    check_num_voxels(Path(file.name), shape, max_voxels=max_voxels)
+    check_num_voxels(file.name, shape, max_voxels=max_voxels)
+    affine = volume_at(file.name, np.zeros((1, 1, 1, 1)), affine).affine
     placement = place(frames, affine, shape)
     _check_once(file, frames.segments, placement.starts)
     parts = _Parts(file, shape, max_voxels)
@@ -166,8 +167,7 @@ def _largest_fraction(file: DicomFile) -> int:
 def _described(file: DicomFile, *, is_label_map: bool) -> dict[int, Segment]:
     """Return the segments by number, in the order of the file, as yet without voxels."""
     described: dict[int, Segment] = {}
-    for item in sequence_of(file, "SegmentSequence"):
-        segment = replace(file, header=item)
+    for segment in file.items("SegmentSequence"):
         number = segment.integer("SegmentNumber", default=-1)
         if number in described or number < (0 if is_label_map else 1):
             raise MedganError(f"{file.name} is damaged: each segment must have a SegmentNumber of its own.")
@@ -197,8 +197,7 @@ def _color_of(segment: DicomFile) -> tuple[int, int, int] | None:
 
 
 def _code_of(segment: DicomFile) -> CodedTerm | None:
-    for item in sequence_of(segment, "SegmentedPropertyTypeCodeSequence")[:1]:
-        code = replace(segment, header=item)
+    for code in segment.items("SegmentedPropertyTypeCodeSequence")[:1]:
         value = code.text("CodeValue") or code.text("LongCodeValue")
         return CodedTerm(code.text("CodingSchemeDesignator"), value, code.text("CodeMeaning"))
     return None

@@ -20,6 +20,9 @@ _TOLERANCE_OF_STEP = 0.02
 _LEAST_TOLERANCE_OF_STEP = 0.1  # below half a millimetre 0.05 mm would let any step pass
 _MAX_COSINE_ERROR = 1e-4
 _SAME_PLANE_MM = 1e-2
+_MAX_MM = 1e5  # what lies further from the origin is in no scanner
+_MOST_ITEMS = 150_000  # of all frames; more of them need a file to match, as honest ones have pixels too
+_BYTES_PER_ITEM = 1000
 _MAX_DIVISOR = 12  # how many planes may lie between two frames for their common step to be found
 
 
@@ -77,19 +80,26 @@ def read_frames(file: DicomFile, *, is_label_map: bool) -> Frames:
     Raises:
         MedganError: if the functional groups are incomplete or damaged, or frames differ in orientation or spacing.
     """
-    items = sequence_of(file, "PerFrameFunctionalGroupsSequence")
+    most = max(_MOST_ITEMS, file.path.stat().st_size // _BYTES_PER_ITEM)
+    items = file.items("PerFrameFunctionalGroupsSequence", max_items=most)
     num_frames = file.integer("NumberOfFrames", default=1)
     if not items or len(items) != num_frames:
         raise MedganError(
             f"{file.name} must describe each of its {num_frames} frames, found {len(items)} items in "
             "PerFrameFunctionalGroupsSequence; export it again."
         )
-    shared = next(iter(sequence_of(file, "SharedFunctionalGroupsSequence")), None)
-    groups = _Groups(file, items, shared)
+    shared = next(iter(file.items("SharedFunctionalGroupsSequence")), replace(file, header=Dataset()))
+    groups = _Groups(items, shared)
     spacing = groups.numbers("PixelMeasuresSequence", "PixelSpacing", 2)[:, ::-1]
     orientation = groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     _check_alike(file, "PixelSpacing", spacing)
     _check_alike(file, "ImageOrientationPatient", orientation)
+    positions = groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+    if np.abs(positions).max() > _MAX_MM:
+        raise MedganError(
+            f"{file.name} must lie in a scanner, but ImagePositionPatient reaches {np.abs(positions).max():.3g} mm; "
+            "export it again."
+        )
     axes = orientation[0].reshape(2, 3).T
     if np.abs(axes.T @ axes - np.eye(2)).max() > 10 * _MAX_COSINE_ERROR or spacing.min() <= 0:
         raise MedganError(
@@ -101,26 +111,11 @@ def read_frames(file: DicomFile, *, is_label_map: bool) -> Frames:
         (file.integer("Columns"), file.integer("Rows")),
         axes / np.linalg.norm(axes, axis=0),
         spacing[0],
-        groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+        positions,
         groups.first("PixelMeasuresSequence", "SpacingBetweenSlices"),
         groups.first("PixelMeasuresSequence", "SliceThickness"),
         np.zeros(num_frames, int) if is_label_map else groups.segments(),
     )
-
-
-def sequence_of(file: DicomFile, keyword: str) -> Sequence[Dataset]:
-    """Return the items of a sequence, none if it is absent.
-
-    Raises:
-        MedganError: if what stands there is no sequence.
-    """
-    try:
-        items = file.header.get(keyword) or []
-        if all(isinstance(item, Dataset) for item in items):
-            return items
-    except Exception as error:  # damaged bytes make pydicom raise many kinds
-        raise MedganError(f"{file.name} is damaged: its {keyword} cannot be decoded.") from error
-    raise MedganError(f"{file.name} is damaged: its {keyword} is not a sequence.")
 
 
 def own_grid(frames: Frames) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -184,20 +179,18 @@ def place(frames: Frames, affine: np.ndarray, shape: tuple[int, int, int]) -> Pl
 class _Groups:
     """The functional groups of all frames: what a frame does not say itself, the shared groups say."""
 
-    def __init__(self, file: DicomFile, items: Sequence[Dataset], shared: Dataset | None) -> None:
-        self._file = file
-        self._frames = [replace(file, header=item) for item in items]
-        self._shared = replace(file, header=Dataset() if shared is None else shared)
+    def __init__(self, frames: Sequence[DicomFile], shared: DicomFile) -> None:
+        self._frames, self._shared = frames, shared
 
     def numbers(self, sequence: str, keyword: str, count: int) -> np.ndarray:
         """Return (N, count) numbers, one row for each frame."""
         shared: np.ndarray | None = None
         rows = []
         for frame in self._frames:
-            own = sequence_of(frame, sequence)
+            own = frame.items(sequence)
             if not own and shared is None:
                 shared = self._of_all(sequence).numbers(keyword, count)
-            rows.append(replace(frame, header=own[0]).numbers(keyword, count) if own else shared)
+            rows.append(own[0].numbers(keyword, count) if own else shared)
         return np.array(rows, dtype=np.float64)
 
     def segments(self) -> np.ndarray:
@@ -206,18 +199,18 @@ class _Groups:
 
     def first(self, sequence: str, keyword: str) -> float:
         """Return a number of the first frame, NaN if it is absent."""
-        own = sequence_of(self._frames[0], sequence)
-        group = replace(self._file, header=own[0]) if own else self._of_all(sequence)
+        own = self._frames[0].items(sequence)
+        group = own[0] if own else self._of_all(sequence)
         return float(group.numbers(keyword, 1)[0]) if group.text(keyword) else float("nan")
 
     def _of_all(self, sequence: str) -> DicomFile:
-        items = sequence_of(self._shared, sequence)
+        items = self._shared.items(sequence)
         if not items:
             raise MedganError(
-                f"{self._file.name} has no {sequence}, and without it nobody knows where its frames lie; "
+                f"{self._shared.name} has no {sequence}, and without it nobody knows where its frames lie; "
                 "export it again."
             )
-        return replace(self._file, header=items[0])
+        return items[0]
 
 
 def _check_alike(file: DicomFile, keyword: str, values: np.ndarray) -> None:
@@ -238,7 +231,7 @@ def _planes_of(frames: Frames, planes: np.ndarray, normal: np.ndarray) -> tuple[
         return np.zeros(1, int), normal * thickness
     steps = np.diff(planes @ normal)
     common = [float(steps.min()) / divisor for divisor in range(1, _MAX_DIVISOR + 1)]
-    for step in ([frames.step_mm] if frames.step_mm > 0 else []) + common:
+    for step in ([frames.step_mm] if frames.step_mm > _SAME_PLANE_MM else []) + common:
         multiples = np.rint(steps / step)
         if multiples.min() >= 1 and np.abs(steps - multiples * step).max() <= _tolerance_mm(step):
             numbers = np.concatenate([[0], np.cumsum(multiples)]).astype(int)

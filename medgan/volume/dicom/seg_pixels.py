@@ -43,8 +43,7 @@ class SegPixels:
         self._size = file.integer("Rows"), file.integer("Columns")
         self._num_frames = file.integer("NumberOfFrames", default=1)
         self._bits = file.integer("BitsAllocated")
-        meta = getattr(file.header, "file_meta", {})
-        self._syntax = UID(str(meta.get("TransferSyntaxUID", "") or ImplicitVRLittleEndian))
+        self._syntax = file.transfer_syntax
         self._group: tuple[int, bytes] = -1, b""  # eight frames of bits, which fill whole bytes
         self._check()
 
@@ -64,14 +63,15 @@ class SegPixels:
         file = self._file
         if min(*self._size, self._num_frames) < 1 or file.integer("SamplesPerPixel", default=1) != 1:
             raise MedganError(f"{file.name} has a damaged header: its frames have no size; export it again.")
+        if self._syntax not in _NATIVE | _LOSSLESS_JPEG | {RLELossless, _DEFLATED_FRAMES}:
+            known = self._syntax.name if self._syntax.is_transfer_syntax else "an unknown one"
+            raise MedganError(f"{file.name} has an unsupported transfer syntax, {known}; decompress it.")
         is_packed = self._bits == 1 and self._syntax in _NATIVE | {_DEFLATED_FRAMES}
         if not (is_packed or self._bits in (8, 16)):
             raise MedganError(
                 f"{file.name} must have 1, 8 or 16 bits a pixel to be a segmentation, found {self._bits} in "
                 f"{self._syntax.name}; export it again."
             )
-        if self._syntax not in _NATIVE | _LOSSLESS_JPEG | {RLELossless, _DEFLATED_FRAMES}:
-            raise MedganError(f"{file.name} has an unsupported transfer syntax, {self._syntax.name}; decompress it.")
         element = pixel_element(file)
         if element is None:
             raise MedganError(f"{file.name} has no pixel data, or they are cut off; copy it again.")
@@ -79,7 +79,10 @@ class SegPixels:
         available = len(element.value) if element.value is not None else file.path.stat().st_size - element.start
         if self._syntax in _NATIVE:
             available = min(available, element.length or 0)
-        if available * (1 if self._syntax in _NATIVE else _MOST_FRAMES_EXPAND) < claimed:
+            fits = available in (claimed, claimed + claimed % 2)  # an odd length is padded by one byte
+        else:
+            fits = available * _MOST_FRAMES_EXPAND >= claimed
+        if not fits:
             raise MedganError(
                 f"{file.name} is truncated or its header is damaged: {self._num_frames} frames of "
                 f"{self._size[1]}x{self._size[0]} pixels call for {claimed:,} bytes, found {available:,}; export it "
@@ -101,13 +104,18 @@ class SegPixels:
         if self._syntax == RLELossless:
             return decode_rle(frame, rows=rows, columns=columns, num_bytes=self._bits // 8)
         if self._syntax == _DEFLATED_FRAMES:
-            num_bytes = (rows * columns * self._bits + 7) // 8
-            stored = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, num_bytes)
+            stored = self._inflated(frame, num_bytes=(rows * columns * self._bits + 7) // 8)
             return _bits(stored, start=0, count=rows * columns) if self._bits == 1 else self._words(stored)
         stream = read_codestream(frame)
         if (stream.rows, stream.columns, stream.num_components) != (rows, columns, 1):
             raise self._damaged()
         return self._decoder.decode(stream, self._syntax, where=self._file.name)
+
+    def _inflated(self, frame: bytes, *, num_bytes: int) -> bytes:
+        stored = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, num_bytes + 2)
+        if len(stored) not in (num_bytes, num_bytes + num_bytes % 2):
+            raise self._damaged()
+        return stored[:num_bytes]
 
     def _words(self, stored: bytes) -> np.ndarray:
         return np.frombuffer(stored, f"<u{self._bits // 8}")
