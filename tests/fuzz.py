@@ -149,7 +149,8 @@ def _misbehaviour(
     said = "\n".join(texts)
     if refusal is not None and not isinstance(refusal, MedganError):
         return f"not a MedganError: {refusal}"
-    if leaked := [word for word in PLANTED if word in said.upper()]:
+    without_folder = said.replace(str(folder), "").upper()  # whose random name may hold anything
+    if leaked := [word for word in PLANTED if word in without_folder]:
         return f"leaks {leaked}: {said}"
     for text in texts:
         if str(folder) not in text:

@@ -180,20 +180,17 @@ def test_structure_set_without_a_series_belongs_to_the_only_one_in_its_frame(tmp
     assert "2 series are in its frame of reference" in skipped_in(imported)["rs.dcm"]
 
 
-def test_series_with_two_labels_needs_a_choice(tmp_path: Path) -> None:
+TWO_LABELS = "one of 2 labels of a series, which has none until you choose one with --labels PATTERN"
+
+
+def test_series_with_two_labels_has_none_until_one_is_chosen(tmp_path: Path) -> None:
     ct = write_series(tmp_path / "ct")
     write_series(tmp_path / "pet")
     write_rtstruct(tmp_path / "structures" / "rs.dcm", ct)
     write_seg(tmp_path / "structures" / "seg.dcm", ct)
     imported = import_cohort(tmp_path)
-    assert labels_of(imported) == {"pet": ""}
-    assert skipped_in(imported) == {
-        "series of ct/IM0000.dcm": (
-            "2 labels refer to it, structures/rs.dcm, structures/seg.dcm; choose one with --labels PATTERN."
-        ),
-        "structures/rs.dcm": "its image series is skipped",
-        "structures/seg.dcm": "its image series is skipped",
-    }
+    assert labels_of(imported) == {"ct": "", "pet": ""}
+    assert skipped_in(imported) == {"structures/rs.dcm": TWO_LABELS, "structures/seg.dcm": TWO_LABELS}
     chosen = import_cohort(tmp_path, labels="rs*")
     assert labels_of(chosen) == {"ct": "structures/rs.dcm", "pet": ""}
     assert skipped_in(chosen) == {"structures/seg.dcm": "does not fit the pattern 'rs*'"}
@@ -268,8 +265,12 @@ def test_thorax_ct_is_one_case_with_its_structure_set(tmp_path: Path) -> None:
 @shared_data
 def test_ct_with_two_segs_takes_the_one_asked_for() -> None:
     source = SHARED / "data" / "ct_dicom_seg"
-    with pytest.raises(MedganError, match=r"2 labels refer to it, liver\.dcm, partial_overlaps\.dcm"):
-        import_cohort(source)
+    both = import_cohort(source)
+    assert labels_of(both) == {"ct-3slice": ""}
+    assert {name for name, reason in skipped_in(both).items() if reason == TWO_LABELS} == {
+        "liver.dcm",
+        "partial_overlaps.dcm",
+    }
     assert labels_of(import_cohort(source, labels="liver*")) == {"ct-3slice": "liver.dcm"}
 
 

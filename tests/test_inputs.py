@@ -48,7 +48,10 @@ def test_case_id_is_the_file_name_without_volume_suffix(name: str, case_id: str)
 
 
 def test_suffixes_that_are_looked_for_are_those_that_can_be_read() -> None:
-    assert {*VOLUME_SUFFIXES, *DICOM_SUFFIXES} == {*READERS, SEGMENTATION_SUFFIX}
+    second_halves = {".img", ".img.gz"}
+    always_refused = {".gipl", ".gipl.gz", ".vtk", ".mrc"}
+    looked_for = {*VOLUME_SUFFIXES, *DICOM_SUFFIXES} - {SEGMENTATION_SUFFIX}
+    assert looked_for == {*READERS} - second_halves - always_refused
 
 
 def test_repeated_names_are_told_apart_by_as_many_folders_as_it_takes() -> None:
@@ -228,7 +231,7 @@ def test_files_that_no_record_makes_one_are_two(tmp_path: Path, text: str) -> No
         pair_cases(tmp_path / "ref", tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.seg.dcm", "a.labelmap.dcm"])
+@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.seg.dcm", "a.labelmap.dcm", "a.rtstruct.dcm"])
 def test_derived_object_alone_is_a_prediction(tmp_path: Path, name: str) -> None:
     make_files(tmp_path, "ref/a.nii", f"out/{name}")
     assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / name

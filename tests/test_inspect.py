@@ -234,6 +234,46 @@ def test_tree_of_several_series_is_a_table_to_choose_from(ct: Path) -> None:
         inspect(ct.parent, series="CT thorax")
 
 
+@pytest.mark.parametrize("form", ["file", "folder", "zip"])
+def test_rtstruct_without_its_images_says_what_it_can(ct: Path, form: str) -> None:
+    write_rtstruct(box_volume(affine=LPS, labels=True), BOXES, read_stack(ct), ct.parent / "alone" / "organs.dcm")
+    uid = inspect(ct).series[0].key
+    for file in sorted(ct.iterdir())[3:]:
+        file.unlink()
+    path = {"file": ct.parent / "alone" / "organs.dcm", "folder": ct.parent / "alone"}.get(form, ct.parent / "x.zip")
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(ct.parent / "alone" / "organs.dcm", "a/organs.dcm")
+    found = inspect(path)
+    assert (found.kind, found.grid, found.refers_to) == ("rtstruct", None, {uid: 8})
+    assert [(row.number, row.name, row.num_voxels) for row in found.labels] == [
+        (1, "left_box", None),
+        (2, "right_box", None),
+        (3, "top_box", None),
+    ]
+    num_there = 0 if form == "zip" else 3
+    assert f"refers to 8 images of series {uid}, of which {num_there} are below its folder" in found.oddities[0]
+    assert "/tmp" not in found.oddities[0].replace(str(path.parent), "")
+    assert to_lines(found)[1:6] == [
+        "kind         RTSTRUCT",
+        "labels       3",
+        "                 1  left_box",
+        "                 2  right_box",
+        "                 3  top_box",
+    ]
+    assert f"drawn on     series {uid}, 8 images of it" in to_lines(found)
+    assert json.loads(to_json(found))["labels"][0]["volume_ml"] is None
+
+
+def test_rtstruct_is_not_shown_undrawn_where_an_image_was_given(ct: Path) -> None:
+    write_rtstruct(box_volume(affine=LPS, labels=True), BOXES, read_stack(ct), ct.parent / "organs.dcm")
+    far = np.array(LPS)
+    far[:3, 3] = 900
+    other = written(box_volume(affine=far), ct.parent / "far.nii.gz")
+    with pytest.raises(MedganError, match="its contours must lie inside the image"):
+        inspect(ct.parent / "organs.dcm", reference=other)
+
+
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
 def test_dicom_segments_have_names_and_volumes(ct: Path, write: object) -> None:
     path = ct.parent / "organs.dcm"
@@ -297,6 +337,7 @@ def test_json_has_the_attributes_as_keys(tmp_path: Path) -> None:
         "intensity",
         "labels",
         "overlaps",
+        "refers_to",
         "series",
         "series_key",
         "oddities",

@@ -37,7 +37,9 @@ def test_item_is_tried_once_more(tmp_path: Path) -> None:
     assert Died(1).reason == "exit code 1"
 
 
-def test_interrupt_ends_the_processes_at_once() -> None:
+def test_interrupt_ends_the_processes_at_once(request: pytest.FixtureRequest) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     started = time.monotonic()

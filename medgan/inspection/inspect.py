@@ -16,16 +16,16 @@ from medgan.inspection.series import SeriesRow, name_of, rows_of
 from medgan.volume import image2d
 from medgan.volume.checks import MAX_VOXELS
 from medgan.volume.dicom.archive import is_archive
-from medgan.volume.dicom.files import read_header
-from medgan.volume.dicom.rtstruct_file import is_rtstruct
+from medgan.volume.dicom.files import DicomFile, read_header
+from medgan.volume.dicom.rtstruct_file import Notes, is_rtstruct, referenced_series, rois_of
 from medgan.volume.dicom.seg import is_seg
 from medgan.volume.dicom.series import Scan, Series, choose_series, scan
 from medgan.volume.mask_folder import is_mask_folder
-from medgan.volume.readers import READERS, read_segments, read_stored
+from medgan.volume.readers import READERS, read_segments, read_stored, segments_of
 from medgan.volume.segments import Segment, Segments
 from medgan.volume.volume import Volume
 
-Kind = Literal["image", "label", "segments", "tree"]
+Kind = Literal["image", "label", "segments", "rtstruct", "tree"]
 
 _MOST_LABELS = 256
 _MOST_FRACTIONAL = 0.05
@@ -39,14 +39,14 @@ class LabelRow:
     Attributes:
         number: the value, segment number or ROI number.
         name: what the file calls it, "" if it gives no name.
-        num_voxels: how many voxels it marks.
-        volume_ml: how much space they take.
+        num_voxels: how many voxels it marks; None if it cannot be drawn.
+        volume_ml: how much space they take; None likewise.
     """
 
     number: int
     name: str
-    num_voxels: int
-    volume_ml: float
+    num_voxels: int | None
+    volume_ml: float | None
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ class Inspection:
 
     Attributes:
         path: as given.
-        kind: an image; a label volume; named segments; or a DICOM tree of which something must be chosen.
-        grid: where its voxels lie; None for "tree".
-        data_type: as stored, such as "int16"; of DICOM images as decoded. None for "segments" and "tree".
+        kind: an image; a label volume; named segments; an RTSTRUCT that cannot be drawn, for want of its image; or a
+            DICOM tree of which something must be chosen.
+        grid: where its voxels lie; None for "rtstruct" and "tree".
+        data_type: as stored, such as "int16"; of DICOM images as decoded. None for all but images and labels.
         intensity: of an image with finite voxels.
-        labels: of a label volume or segments.
+        labels: of a label volume, segments or an RTSTRUCT.
         overlaps: segments that share voxels.
+        refers_to: of "rtstruct", the series it was drawn on, and how many of their images it names.
         series: the image series of a DICOM tree.
         series_key: the one that was read.
         oddities: what is unusual, and what the readers warned of, one sentence each.
@@ -83,6 +85,7 @@ class Inspection:
     intensity: Intensity | None = None
     labels: tuple[LabelRow, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
+    refers_to: dict[str, int] = field(default_factory=dict)
     series: tuple[SeriesRow, ...] = ()
     series_key: str | None = None
     oddities: tuple[str, ...] = ()
@@ -125,8 +128,9 @@ def _inspected(path: Path, *, series: str | None, reference: str | Path | None, 
     if path.is_dir() and is_mask_folder(path):
         return _of_folder(path, series=series, reference=reference, max_voxels=max_voxels)
     header = read_header(path) if path.is_file() else None
-    is_object = header is not None and (is_seg(header) or is_rtstruct(header))
-    if is_object or path.name.lower().endswith(".seg.nrrd"):
+    if header is not None and (is_seg(header) or is_rtstruct(header)):
+        return _of_object(path, header, reference=reference, max_voxels=max_voxels)
+    if path.name.lower().endswith(".seg.nrrd"):
         return _of_segments(path, read_segments(path, reference=reference, max_voxels=max_voxels))
     if header is not None or path.is_dir() or is_archive(path):
         return _of_dicom(path, series=series, reference=reference, max_voxels=max_voxels)
@@ -154,15 +158,32 @@ def _of_dicom(path: Path, *, series: str | None, reference: str | Path | None, m
         rows = rows_of(found)
         left_out = {} if found.file is not None else dict(found.left_out)
         if not found.series and len(found.derived) == 1:
-            file = found.derived[0].path
-            return replace(
-                _of_segments(path, read_segments(file, reference=reference, max_voxels=max_voxels)), left_out=left_out
-            )
+            only = _of_object(path, found.derived[0], reference=reference, max_voxels=max_voxels)
+            return replace(only, left_out=left_out)
         chosen = _chosen(found, path, series)
     if chosen is None:
         return Inspection(str(path), "tree", series=rows, oddities=_only_derived(found), left_out=left_out)
     image = _of_image(path, read_stored(path, series=chosen.key, max_voxels=max_voxels))
     return replace(image, series=rows, series_key=chosen.key, left_out=left_out)
+
+
+def _of_object(path: Path, file: DicomFile, *, reference: str | Path | None, max_voxels: int) -> Inspection:
+    """Return what a SEG or RTSTRUCT holds; of an RTSTRUCT whose image is not there, what it says itself."""
+    try:
+        segments = segments_of(file, reference=reference, max_voxels=max_voxels)
+    except MedganError as error:
+        if reference is not None or not is_rtstruct(file):
+            raise
+        rois = rois_of(file, Notes())
+        return Inspection(
+            str(path),
+            "rtstruct",
+            labels=tuple(LabelRow(roi.number, roi.name, None, None) for roi in rois),
+            refers_to={each.uid: len(each.image_uids) for each in referenced_series(file)},
+            oddities=(f"It cannot be drawn: {error}",),
+        )
+    assert segments is not None, "it is one of the two"
+    return _of_segments(path, segments)
 
 
 def _chosen(found: Scan, path: Path, series: str | None) -> Series | None:

@@ -7,7 +7,6 @@ import numpy as np
 from medgan.errors import MedganError
 from medgan.volume.dicom.files import DicomFile
 from medgan.volume.dicom.rtstruct_file import referenced_series
-from medgan.volume.dicom.seg_frames import sequence_of
 from medgan.volume.dicom.series import Scan, Series, is_segmentation
 
 
@@ -67,7 +66,6 @@ def _referenced_uids(file: DicomFile) -> set[str]:
     try:
         if not is_segmentation(file):
             return {reference.uid for reference in referenced_series(file)}
-        items = sequence_of(file, "ReferencedSeriesSequence")
-        return {DicomFile(file.path, item, file.shown).uid("SeriesInstanceUID") for item in items}
+        return {item.uid("SeriesInstanceUID") for item in file.items("ReferencedSeriesSequence")}
     except MedganError:  # reading that object says what is wrong with it
         return set()

@@ -10,7 +10,13 @@ from medgan.inspection.hounsfield import PERCENTS, Intensity
 from medgan.inspection.inspect import Inspection
 from medgan.inspection.series import SeriesRow
 
-_KINDS = {"image": "image", "label": "label volume", "segments": "named segments", "tree": "DICOM tree"}
+_KINDS = {
+    "image": "image",
+    "label": "label volume",
+    "segments": "named segments",
+    "rtstruct": "RTSTRUCT",
+    "tree": "DICOM tree",
+}
 _WIDTH = 13
 
 
@@ -27,7 +33,7 @@ def to_lines(found: Inspection) -> list[str]:
         lines += _grid_lines(found.grid)
     if found.intensity is not None:
         lines += _intensity_lines(found.intensity)
-    if found.kind in ("label", "segments"):
+    if found.kind in ("label", "segments", "rtstruct"):
         lines += _label_lines(found)
     lines += [_line("series", _named(row, len(found.series))) for row in found.series if row.key == found.series_key]
     if found.kind == "tree" and found.series:
@@ -74,7 +80,10 @@ def _label_lines(found: Inspection) -> Iterator[str]:
     width = max((len(row.name) for row in found.labels), default=0)
     for row in found.labels:
         name = f"{row.name:<{width}}  " if width else ""
-        yield _line("", f"{row.number:>5}  {name}{row.num_voxels:>12,} voxels {row.volume_ml:>12,.2f} ml")
+        size = "" if row.num_voxels is None else f"{row.num_voxels:>12,} voxels {row.volume_ml:>12,.2f} ml"
+        yield _line("", f"{row.number:>5}  {name}{size}".rstrip())
+    for uid, num_images in found.refers_to.items():
+        yield _line("drawn on", f"series {uid or 'unknown'}, {num_images} images of it")
     for overlap in found.overlaps:
         yield _line("overlap", f"{overlap.first} and {overlap.second} share {overlap.num_voxels:,} voxels")
 

@@ -14,6 +14,11 @@ VOLUME_SUFFIXES = (
     ".mhd",
     ".nrrd",
     ".nhdr",
+    ".hdr.gz",
+    ".hdr",  # stands for its .img too
+    ".mgh.gz",
+    ".mgh",
+    ".mgz",
     ".png",
     ".jpg",
     ".jpeg",

@@ -23,7 +23,7 @@ from medgan.manifest.tables import read_json
 from medgan.volume.dicom.files import read_header
 
 _MANIFEST_SUFFIXES = (".csv", ".json")
-_DERIVED_SUFFIXES = (".seg.nrrd", ".seg.dcm", ".labelmap.dcm")
+_DERIVED_SUFFIXES = (".seg.nrrd", ".seg.dcm", ".labelmap.dcm", ".rtstruct.dcm")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def pair_cases(
     Args:
         reference: a label file, a folder of label files, or a manifest, whose label column is used.
         prediction: a label file, or a folder with `<case_id>.nii.gz` (or another volume format, or `.seg.nrrd`, or a
-            DICOM SEG `.seg.dcm`) per case. Of several that the case's record lists as one prediction, the first counts.
+            `.seg.dcm` or `.rtstruct.dcm`) per case. Of several that the case's record lists as one prediction, the
+            first counts.
         split: take only these cases of the manifest.
         root: as in `read_manifest`.
 

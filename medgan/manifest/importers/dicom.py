@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +13,6 @@ from medgan.manifest.importers.layout import Item, Layout, Skipped, walk
 from medgan.manifest.importers.patterns import matches
 from medgan.volume.dicom.files import DicomFile
 from medgan.volume.dicom.rtstruct_file import ReferencedSeries, referenced_series
-from medgan.volume.dicom.seg_frames import sequence_of
 from medgan.volume.dicom.series import Scan, Series, choose_series, is_segmentation, scan
 from medgan.volume.dicom.stack import stack_of
 
@@ -40,8 +39,8 @@ class _Place:
 def find(source: Path, *, labels: str) -> Layout:
     """Return an image per series whose slices make a grid, with the one RTSTRUCT or SEG that refers to it.
 
-    Zips in the tree are looked into. A series that several labels refer to is skipped, as only the user knows which
-    one counts. A label in a zip is skipped, as a manifest cannot name it.
+    Zips in the tree are looked into. A series that several labels refer to has none of them, as only the user knows
+    which one counts. A label in a zip is skipped, as a manifest cannot name it.
 
     Args:
         source: a folder or a zip.
@@ -81,31 +80,30 @@ def _items_of(found: Scan, place: _Place, pattern: str, skipped: list[Skipped]) 
     labels = _labels_of(found, place, pattern, skipped)
     for series in found.series:
         own = labels.get(series.key, [])
+        left_out = own if len(own) > 1 else []
+        reason = f"one of {len(own)} labels of a series, which has none until you choose one with --labels PATTERN"
         try:
-            yield _item_of(series, found, place, own)
+            yield _item_of(series, found, place, None if left_out else next(iter(own), None))
         except MedganError as error:
-            where = place.shown(series.files[0].name)
-            skipped.append(Skipped(f"series of {where}", place.shown(str(error))))
-            skipped += [Skipped(place.shown(label.name), "its image series is skipped") for label in own]
+            skipped.append(Skipped(f"series of {place.shown(series.files[0].name)}", place.shown(str(error))))
+            left_out, reason = own, "its image series is skipped"
+        skipped += [Skipped(place.shown(label.name), reason) for label in left_out]
 
 
-def _item_of(series: Series, found: Scan, place: _Place, labels: Sequence[DicomFile]) -> Item:
+def _item_of(series: Series, found: Scan, place: _Place, label: DicomFile | None) -> Item:
     """Return a series as an item.
 
     Raises:
-        MedganError: if it is no grid, cannot be told from its neighbours, or has several labels.
+        MedganError: if it is no grid, or cannot be told from its neighbours.
     """
     stack_of(choose_series(found, where=str(place.path), series=series.key), where=str(place.path))
     image, key = _path_of(series, found, place)
-    if len(labels) > 1:
-        names = ", ".join(place.shown(label.name) for label in labels)
-        raise MedganError(f"{len(labels)} labels refer to it, {names}; choose one with --labels PATTERN.")
     patient = series.files[0].text("PatientID").strip()
     return Item(
         name=patient or image.stem,
         patient=patient or f"study {series.study_uid or image}",
         images=(image,),
-        label=labels[0].path if labels else None,
+        label=label.path if label else None,
         series=key,
         series_uid="" if series.uid.startswith(_MADE_UP_UID) else series.uid,
     )
@@ -183,24 +181,20 @@ def _references_of(file: DicomFile) -> list[ReferencedSeries]:
         return referenced_series(file)
     frame_uid = file.uid("FrameOfReferenceUID")
     return [
-        ReferencedSeries(uid, frame_uid, _instances_of(DicomFile(file.path, item, file.shown)))
-        for item in sequence_of(file, "ReferencedSeriesSequence")
-        if (uid := DicomFile(file.path, item, file.shown).uid("SeriesInstanceUID"))
+        ReferencedSeries(uid, frame_uid, _instances_of(item))
+        for item in file.items("ReferencedSeriesSequence")
+        if (uid := item.uid("SeriesInstanceUID"))
     ]
 
 
 def _instances_of(item: DicomFile) -> frozenset[str]:
-    instances = sequence_of(item, "ReferencedInstanceSequence")
-    uids = (DicomFile(item.path, instance, item.shown).uid("ReferencedSOPInstanceUID") for instance in instances)
+    uids = (instance.uid("ReferencedSOPInstanceUID") for instance in item.items("ReferencedInstanceSequence"))
     return frozenset(uid for uid in uids if uid)
 
 
 def _series_in_frame(file: DicomFile, found: Scan) -> str:
     """Return the only series in the frame of reference of a label that names no series."""
-    items = [
-        file,
-        *(DicomFile(file.path, i, file.shown) for i in sequence_of(file, "ReferencedFrameOfReferenceSequence")),
-    ]
+    items = [file, *file.items("ReferencedFrameOfReferenceSequence")]
     frames = {uid for item in items if (uid := item.uid("FrameOfReferenceUID"))}
     inside = [series for series in found.series if series.frame_of_reference_uid in frames]
     if len(inside) != 1:
