@@ -286,8 +286,7 @@ def check(
     Args:
         path: manifest (.csv, .json) or config (.yaml, .yml).
         root: folder that a manifest's paths may not leave; None is its own, or what the config says.
-        labels: the organs, or a labels file; None takes the config's. A manifest may have a `labels.yaml` beside it,
-            which gives names; only organs asked for in earnest make other label values an error.
+        labels: the organs, or a labels file; None takes the config's, or the `labels.yaml` beside a manifest.
         workers: processes that read; None is one per core, up to eight. With more than one, a script must keep its
             own work below `if __name__ == "__main__":`, as always with processes in Python.
         stage: shows progress.
@@ -311,7 +310,6 @@ def check(
         return check_cases(
             cases,
             labels=organs,
-            labels_bind=config is not None or labels is not None,
             expects_hu=config is not None and _expects_hu(config),
             num_workers=default_num_workers(len(cases)) if workers is None else workers,
             on_case=lambda num_done, case_id: advance(num_done / len(cases), case_id),

@@ -103,16 +103,6 @@ def test_folder_of_masks_is_checked_by_its_names(cases: list[Case], tmp_path: Pa
     assert "none of its 2 segments is an organ of the label map" in other.failed["case_a"]
 
 
-def test_unknown_label_values_are_a_warning_where_the_labels_do_not_bind(cases: list[Case]) -> None:
-    change_label(cases[3], [0, 1, 2, 9])
-    report = check_cases(cases, labels=BOXES, labels_bind=False)
-    assert len(report.done) == 4
-    assert [(case_id, kind) for case_id, kind, _ in warnings_of(report)] == [
-        ("case_d", "label_values"),
-        ("case_d", "empty_label"),
-    ]
-
-
 def test_empty_label_and_absent_organ_are_warned_of(cases: list[Case]) -> None:
     change_label(cases[1], [0, 0, 0, 0])
     change_label(cases[2], [0, 1, 0, 0])

@@ -86,7 +86,6 @@ def check_cases(
     cases: Sequence[Case],
     *,
     labels: LabelMap | None = None,
-    labels_bind: bool = True,
     expects_hu: bool = False,
     num_workers: int = 1,
     on_case: Callable[[int, str], None] = lambda num_done, case_id: None,
@@ -99,7 +98,6 @@ def check_cases(
     Args:
         cases: what to check.
         labels: the organs; None accepts any label values and knows no left and right.
-        labels_bind: False makes label values outside the map a warning.
         expects_hu: the images are CT; otherwise they are taken for CT if most look like HU.
         num_workers: processes that read. 1 reads in this one.
         on_case: called with the number of cases read, and the last one's id.
@@ -119,18 +117,13 @@ def check_cases(
     found: dict[str, list[Finding]] = {"": [], **{case.case_id: [] for case in cases}}
     for case_id, finding in _compared(facts, cases, labels, expects_hu=expects_hu):
         found[case_id].append(finding)
-    rows = [
-        _report_of(case, each, found[case.case_id], labels_bind=labels_bind)
-        for case, each in zip(cases, facts, strict=True)
-    ]
+    rows = [_report_of(case, each, found[case.case_id]) for case, each in zip(cases, facts, strict=True)]
     return CheckReport(tuple(rows), tuple(found[""]), labels.names if labels else ())
 
 
-def _report_of(case: Case, facts: CaseFacts, found: Sequence[Finding], *, labels_bind: bool) -> CaseReport:
-    lenient = () if labels_bind else ("label_values",)
-    errors = tuple(error for error in facts.errors if error.kind not in lenient)
-    read = [Finding("reading", note) for note in facts.notes] + [e for e in facts.errors if e.kind in lenient]
-    return CaseReport(case.case_id, case.split, errors, (*read, *found), facts)
+def _report_of(case: Case, facts: CaseFacts, found: Sequence[Finding]) -> CaseReport:
+    read = [Finding("reading", note) for note in facts.notes]
+    return CaseReport(case.case_id, case.split, tuple(facts.errors), (*read, *found), facts)
 
 
 def _facts_or_death(case: Case, result: CaseFacts | Died) -> CaseFacts:
