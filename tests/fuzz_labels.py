@@ -52,7 +52,7 @@ def judge_structure_set(path: Path, volume: Volume, truth: Volume, said: str) ->
     dataset = _dataset(path)
     if volume.shape != truth.shape or not np.allclose(volume.affine, truth.affine, atol=1e-3):
         return f"it lies on {volume.describe_grid()}, not on the image's {truth.describe_grid()}"
-    if any("belong to both" not in line for line in said.splitlines()):
+    if any(" overlap in " not in line for line in said.splitlines()):
         return ""  # contours were left out or moved, or ROIs numbered anew, and that was said
     expected, on_edge = np.zeros(volume.shape, np.int64), np.zeros(volume.shape, bool)
     try:

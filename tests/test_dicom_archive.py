@@ -79,6 +79,18 @@ def test_a_member_that_leads_out_of_the_zip_is_refused(series, name):
     assert not Path(tempfile.gettempdir(), "out.dcm").exists()
 
 
+def test_backslashes_part_folders_as_some_windows_programs_write_them(series):
+    path = zipped(series, root="study\\a")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(series.iterdir()):
+            member = zipfile.ZipInfo("x")
+            member.filename = f"study\\a\\{file.name}"
+            archive.writestr(member, file.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist()[0] == "study\\a\\IM0000.dcm"
+    assert_same_world(read(path), read(series))
+
+
 def test_a_link_in_a_zip_is_refused(series):
     path = zipped(series)
     link = zipfile.ZipInfo("study/link.dcm")

@@ -388,3 +388,22 @@ def test_an_empty_data_set_is_not_taken_for_an_image(tmp_path):
     write_into(tmp_path)
     Dataset().save_as(tmp_path / "empty", implicit_vr=True, little_endian=True)
     assert read(tmp_path).shape == (6, 5, 4)
+
+
+@pytest.mark.parametrize("shift_mm", [60.0, 10.5])
+def test_acquisitions_apart_or_overlapping_are_different_stacks(tmp_path, shift_mm):
+    """Chest and abdomen under one UID: together they are no even stack, each by itself is."""
+    volume = box_volume((6, 5, 8))
+    below = volume.affine.copy()
+    below[2, 3] += shift_mm
+    write_into(tmp_path, volume, **ONE, AcquisitionNumber=1)
+    write_into(tmp_path, Volume(volume.data, below), prefix="B", **ONE, AcquisitionNumber=2)
+    message = refused(tmp_path, "holds 2 stacks")
+    assert "AcquisitionNumber 1" in message
+    assert_same_world(read(tmp_path, series=f"{UID}#2"), Volume(volume.data, below))
+
+
+def test_a_gap_within_an_acquisition_is_a_missing_slice(tmp_path):
+    write_into(tmp_path, box_volume((6, 5, 8)), **ONE, AcquisitionNumber=lambda dataset, k: k // 4 + 1)
+    (tmp_path / "AIM0002.dcm").unlink()
+    refused(tmp_path, "slice missing between 3 and 9 mm")

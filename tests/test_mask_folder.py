@@ -92,3 +92,10 @@ def test_masks_that_take_too_much_together_are_refused(tmp_path):
     write_masks(tmp_path, **{f"m{n}": 1 for n in range(20)})
     with pytest.raises(MedganError, match="is too large: of its segments, 12 take 4,032 bytes"):
         read_mask_folder(tmp_path, max_voxels=960)
+
+
+def test_a_mask_of_probabilities_is_refused(tmp_path):
+    write_masks(tmp_path, heart=3)
+    write_volume(Volume((BOXES.data == 1) * np.float32(0.3), BOXES.affine), tmp_path / "aorta.nii.gz")
+    with pytest.raises(MedganError, match=r"aorta.nii.gz must be .* one positive whole number, but holds 0, 0.3"):
+        read_mask_folder(tmp_path)

@@ -76,10 +76,10 @@ def test_segments_of_one_organ_are_joined_without_a_word():
 
 def test_the_later_of_two_that_overlap_wins_and_the_pair_is_told():
     both = segments(("SECRET", row(0, 1, 2)), ("b", row(2, 1)))
-    with pytest.warns(UserWarning, match=r"^x: 2 voxels belong to both segment 1 and segment 2; the label volume says"):
+    with pytest.warns(UserWarning, match=r"^x: segment 1 and segment 2 overlap in 2 voxels; the label volume says"):
         assert both.to_label(None, where="x").data.ravel().tolist() == [1, 2, 2, 0, 0, 0]
     lungs = segments(("Lung_R", row(0, 1)), ("Lung_L", row(1)))
-    with pytest.warns(UserWarning, match="1 voxels belong to both right_lung and left_lung; .* says left_lung there"):
+    with pytest.warns(UserWarning, match="right_lung and left_lung overlap in 1 voxels; .* says left_lung there"):
         assert lungs.to_label(LUNGS, where="x").data.ravel().tolist() == [300, 5, 0, 0, 0, 0]
 
 

@@ -81,10 +81,10 @@ def _suffix_of(path: Path) -> str:
 def _mask_of(path: Path, values: np.ndarray) -> np.ndarray:
     found = np.unique(values)
     marks = found[found != 0]
-    if marks.size > 1 or not (marks > 0).all():  # NaN is not above 0 either
+    if marks.size > 1 or not (marks > 0).all() or (marks % 1).any():  # NaN is not above 0 either
         listed = ", ".join(f"{value:g}" for value in found[:6].tolist())
         raise MedganError(
-            f"{path} must be the mask of one organ, with 0 and one positive value, but holds {listed}"
+            f"{path} must be the mask of one organ, with 0 and one positive whole number, but holds {listed}"
             f"{', ...' if found.size > 6 else ''}; a file with several organs is a label by itself."
         )
     mask: np.ndarray = values != 0

@@ -112,8 +112,8 @@ class Segments:
             for lost, num_voxels in zip(*np.unique(covered[covered > 0], return_counts=True), strict=True):
                 if lost != value:
                     warnings.warn(
-                        f"{where}: {num_voxels:,} voxels belong to both {names[lost]} and {name}; the label volume "
-                        f"says {name} there.",
+                        f"{where}: {names[lost]} and {name} overlap in {num_voxels:,} voxels; the label volume says "
+                        f"{name} there.",
                         stacklevel=2,
                     )
             part[segment.mask] = value

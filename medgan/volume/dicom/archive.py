@@ -82,8 +82,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the members worth a look, once all names are found safe."""
     found: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in archive.infolist():
+        member.filename = member.filename.replace("\\", "/")  # as some Windows programs part folders
         name, shown = PurePosixPath(member.filename), printable(member.filename)
-        if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:|.*\\", member.filename):
+        if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename):
             raise MedganError(
                 f"{path} must hold its files inside its own folder, but the path of a file leads out of it."
             )

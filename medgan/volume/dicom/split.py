@@ -18,6 +18,8 @@ from medgan.volume.dicom.slices import Slice
 _SAME_POSITION_OF_STEP = 0.02
 _SAME_POSITION_MM = 1e-3
 _SAME_AXES = 0.01
+_EVEN_MM = 0.05
+_EVEN_OF_STEP = 0.02
 _FEWEST_SLICES = 2  # a single image of its own kind is an intruder, not a stack
 _PLANES = ("sagittal", "coronal", "axial")
 _NUMBERS = (  # what may tell stacks at the same positions apart, and may be shown
@@ -31,6 +33,7 @@ _NUMBERS = (  # what may tell stacks at the same positions apart, and may be sho
     "EchoTime",
     "EffectiveEchoTime",
     "DiffusionBValue",
+    "KVP",
     "InversionTime",
     "FlipAngle",
     "StackID",
@@ -104,7 +107,7 @@ def _by_acquisition(slices: Sequence[Slice]) -> list[Part]:
     """Split slices that repeat positions by the first thing in their headers that leaves none repeated."""
     position = dict(zip(slices, positions_of(slices).tolist(), strict=True))
     if len(set(position.values())) == len(slices):
-        return [Part(tuple(slices))]
+        return _by_uneven_steps(slices)
     values = _values_of(slices)
     for names in [*combinations(values, 1), *combinations(values, 2)]:
         keys = list(zip(*(values[name] for name in names), strict=True))
@@ -112,6 +115,22 @@ def _by_acquisition(slices: Sequence[Slice]) -> list[Part]:
         if len(parts) > 1 and all(len({position[s] for s in part.slices}) == len(part.slices) for part in parts):
             return parts
     return _by_rank(slices, position) or [Part(tuple(slices))]
+
+
+def _by_uneven_steps(slices: Sequence[Slice]) -> list[Part]:
+    """Split slices whose steps are uneven by AcquisitionNumber, if each acquisition is even: chest, then abdomen."""
+    whole = [Part(tuple(slices))]
+    if _is_even(slices):
+        return whole
+    keys = [(each.header.text("AcquisitionNumber"),) for each in slices]
+    parts = _grouped(slices, keys, partial(_said, ("AcquisitionNumber",)))
+    are_stacks = all(len(part.slices) >= _FEWEST_SLICES and _is_even(part.slices) for part in parts)
+    return parts if len(parts) > 1 and are_stacks else whole
+
+
+def _is_even(slices: Sequence[Slice]) -> bool:
+    steps = np.diff(np.sort([each.position @ slices[0].normal for each in slices]))
+    return not steps.size or bool(np.ptp(steps) <= max(_EVEN_MM, _EVEN_OF_STEP * float(np.median(steps))))
 
 
 def _values_of(slices: Sequence[Slice]) -> dict[str, list[Hashable]]:
