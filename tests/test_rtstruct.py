@@ -486,7 +486,15 @@ def test_missing_image_is_refused(tmp_path):
     path, _ = series_beside(tmp_path / "case", "rt.dcm")
     (tmp_path / "case" / "ct" / "IM0007.dcm").unlink()
     refused(path, "refers to 8 images of series .*, of which 7 are below", reference=None)
-    assert read_rtstruct(path, reference=tmp_path / "case" / "ct").shape == (12, 10, 7)
+    with pytest.warns(UserWarning, match="rt.dcm refers to 8 images, of which 7 are in .*ct; its contours are drawn"):
+        assert read_rtstruct(path, reference=tmp_path / "case" / "ct").shape == (12, 10, 7)
+
+
+def test_drawing_on_the_series_of_somebody_else_is_told(tmp_path):
+    path, _ = series_beside(tmp_path / "case", "rt.dcm")
+    series_beside(tmp_path / "other", "rt.dcm")
+    with pytest.warns(UserWarning, match="refers to 8 images, of which 0 are in"):
+        read_rtstruct(path, reference=tmp_path / "other" / "ct")
 
 
 def test_structure_set_that_refers_to_nothing_needs_a_reference(tmp_path):

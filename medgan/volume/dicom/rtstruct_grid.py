@@ -1,5 +1,6 @@
 """The grid an RTSTRUCT's contours are drawn on: that of the image series it refers to, or of another image if asked."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -59,11 +60,24 @@ def grid_of(file: DicomFile, reference: Volume | str | Path | None, *, max_voxel
         with scan(path) as found:
             match = _best(found, wanted) if found.file is None else None  # a file says which series is meant
             series = match.series if match else choose_series(found, where=str(path))
+            _warn_if_foreign(file, wanted, series, path)
             return _grid_of_series(series, path)
     from medgan.volume.readers import read_volume  # noqa: PLC0415 - it imports this room's readers, this one too
 
     volume = read_volume(path, max_voxels=max_voxels)
     return Grid(volume.shape, volume.affine, str(path))
+
+
+def _warn_if_foreign(file: DicomFile, wanted: Sequence[ReferencedSeries], series: Series, path: Path) -> None:
+    """Tell when a series that was given is not the one referred to, or lacks some of its images."""
+    named: set[str] = set().union(*(want.image_uids for want in wanted))
+    num_found = len(named & {each.text("SOPInstanceUID") for each in series.files})
+    if named and num_found < len(named):
+        warnings.warn(
+            f"{file.name} refers to {len(named)} images, of which {num_found} are in {path}; its contours are drawn "
+            "there by their positions all the same.",
+            stacklevel=4,
+        )
 
 
 def _grid_beside(file: DicomFile, wanted: Sequence[ReferencedSeries]) -> Grid:
