@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from medgan.config import Config, load_config
 from medgan.errors import MedganError, raise_all
 from medgan.labels import LabelMap
@@ -226,7 +224,8 @@ def evaluate(
     is reported in the outcome.
 
     Args:
-        reference: a label file, a folder of label files, or a manifest.
+        reference: a label file, a folder of label files, or a manifest. Without a manifest, an RTSTRUCT is drawn on the
+            grid of a prediction that is a plain volume; beside another it needs its images near it.
         prediction: a label file, or a folder with a file per case.
         out: folder of the results.
         labels: the organs, or a labels file. None takes them from the record beside a prediction, failing that from
@@ -418,20 +417,13 @@ def _predict_case(
 
 def _compare(pair: "Pair", labels: LabelMap, out: Path, *, surface_tolerance_mm: float) -> "list[Score]":
     """Return the scores of a case and draw its overlay, over the image if there is one."""
+    from medgan.evaluation.read_pair import read_pair
     from medgan.evaluation.scores import score_case
-    from medgan.preprocessing.resample import resample_label_to
     from medgan.report.overlay import write_overlay
-    from medgan.volume.readers import read_label, read_volume
-    from medgan.volume.volume import Volume
+    from medgan.volume.readers import read_volume
 
     image = read_volume(pair.image, series=pair.series or None) if pair.image else None
-    if image is not None and pair.resample_reference:
-        reference = read_label(pair.reference, labels=labels)
-        reference = resample_label_to(reference, image, where=f"case {pair.case_id}")
-    else:
-        reference = read_label(pair.reference, labels=labels, reference=image)
-    empty = Volume(np.zeros_like(reference.data), reference.affine)
-    prediction = read_label(pair.prediction, labels=labels, reference=reference) if pair.prediction else empty
+    reference, prediction = read_pair(pair, labels, image=image)
     scores = score_case(reference, prediction, labels, case_id=pair.case_id, surface_tolerance_mm=surface_tolerance_mm)
     overlay = out / "overlays" / f"{pair.case_id}.png"
     write_overlay(image, prediction, labels, overlay, reference=reference)

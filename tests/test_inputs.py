@@ -27,6 +27,17 @@ def make_files(folder: Path, *names: str, content: bytes = b"voxels") -> None:
         (folder / name).write_bytes(content)
 
 
+def make_rtstruct(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID, dataset.Modality = generate_uid(), "RTSTRUCT"
+    dataset.save_as(path, enforce_file_format=True)
+
+
 def found_in(*paths: Path, split: str | None = None) -> list[tuple[str, Path]]:
     return [(case.case_id, case.images[0]) for case in find_inputs(paths, split=split)]
 
@@ -40,6 +51,9 @@ def found_in(*paths: Path, split: str | None = None) -> list[tuple[str, Path]]:
         ("1.2.840.99", "1.2.840.99"),
         ("s.dcm", "s"),
         ("a.seg.nrrd", "a"),
+        ("a.seg.dcm", "a"),
+        ("a.b.labelmap.dcm", "a.b"),
+        ("A.RTSTRUCT.DCM", "A"),
         ("b.zip", "b"),
     ],
 )
@@ -97,14 +111,7 @@ def test_series_folders_of_one_name_get_their_patients_name_in_front(tmp_path: P
 
 def test_folders_of_labels_alone_are_no_cases(tmp_path: Path) -> None:
     make_files(tmp_path, "ct/1.dcm", content=DICOM_HEAD)
-    (tmp_path / "rs").mkdir()
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset.SeriesInstanceUID, dataset.Modality = generate_uid(), "RTSTRUCT"
-    dataset.save_as(tmp_path / "rs" / "1.dcm", enforce_file_format=True)
+    make_rtstruct(tmp_path / "rs" / "1.dcm")
     assert found_in(tmp_path) == [("ct", tmp_path / "ct")]
 
 
@@ -199,6 +206,23 @@ def test_folders_pair_by_name(tmp_path: Path) -> None:
         tmp_path / "out/a.nii.gz",
         tmp_path / "out/b.png",
     ]
+
+
+def test_folder_of_dicom_labels_is_a_reference_for_each_of_its_files(tmp_path: Path) -> None:
+    references = [tmp_path / "ref" / name for name in ("a.rtstruct.dcm", "b.dcm", "c")]
+    for path in references:
+        make_rtstruct(path)
+    make_files(tmp_path, "ref/a.json", "out/a.nii", "out/b.seg.dcm", "out/c.nii")
+    pairs = pair_cases(tmp_path / "ref", tmp_path / "out")
+    assert [(pair.case_id, pair.reference) for pair in pairs] == list(zip("abc", references, strict=True))
+    assert [pair.prediction.name for pair in pairs if pair.prediction] == ["a.nii", "b.seg.dcm", "c.nii"]
+
+
+def test_two_dicom_references_of_one_case_are_refused(tmp_path: Path) -> None:
+    make_rtstruct(tmp_path / "ref" / "a.rtstruct.dcm")
+    make_rtstruct(tmp_path / "ref" / "a.seg.dcm")
+    with pytest.raises(MedganError, match=r"a\.rtstruct\.dcm and .*a\.seg\.dcm would both be case a"):
+        pair_cases(tmp_path / "ref", tmp_path)
 
 
 def test_pairs_that_cannot_be_made_are_refused(tmp_path: Path) -> None:

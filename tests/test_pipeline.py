@@ -207,6 +207,32 @@ def test_without_a_labels_file_organs_are_joined_by_name(named, tmp_path):
         medgan.evaluate(named / "plain.csv", named / NAMED["SEG"], tmp_path / "scores")
 
 
+@pytest.mark.parametrize("kind", ["RTSTRUCT", "SEG", ".seg.nrrd"])
+def test_named_reference_without_image_is_laid_on_the_grid_of_the_prediction(named, tmp_path, kind, tiny_model):
+    organs = tiny_model.config.with_name("labels.yaml")
+    assert medgan.evaluate(named / NAMED[kind], named / "plain.nii.gz", tmp_path, labels=organs).failed == {}
+    assert [float(row["dice"]) for row in rows_of(tmp_path / "scores.csv")] == [1.0, 1.0, 1.0]
+
+
+def test_folders_of_seg_with_other_frames_give_the_scores_of_plain_labels(named, tmp_path):
+    stack, label = read_stack(named / "ct"), read_label(named / "plain.nii.gz")
+    organs = LabelMap.from_mapping({"left_box": 1, "right_box": 2, "top_box": 3})
+    planes = np.flatnonzero(label.data.any(axis=(0, 1, 2)))
+    for folder, cut in (("reference", planes[:1]), ("prediction", planes[-1:])):  # a frame that only the other has
+        data = label.data.copy()
+        data[..., cut] = 0
+        write_volume(Volume(data, label.affine), tmp_path / "plain" / folder / "a.nii.gz")
+        (tmp_path / "seg" / folder).mkdir(parents=True)
+        write_seg(Volume(data, label.affine), organs, stack, tmp_path / "seg" / folder / "a.seg.dcm")
+    for kind in ("plain", "seg"):
+        folders = (tmp_path / kind / each for each in ("reference", "prediction"))
+        assert medgan.evaluate(*folders, tmp_path / f"{kind}_scores", labels=organs).done == ("a",)
+    plain, seg = (rows_of(tmp_path / f"{kind}_scores" / "scores.csv") for kind in ("plain", "seg"))
+    assert any(0 < float(row["dice"]) < 1 for row in plain)
+    for expected, row in zip(plain, seg, strict=True):
+        assert [number(row[key]) for key in expected] == pytest.approx([number(expected[key]) for key in expected])
+
+
 def test_dicom_format_for_another_image_fails_before_it_is_segmented(tiny_model, tmp_path, monkeypatch):
     predictor = medgan.Predictor(tiny_model.model, device="cpu")
     monkeypatch.setattr(medgan.Predictor, "predict", lambda *_, **__: pytest.fail("inference was run"))

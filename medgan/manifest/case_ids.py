@@ -27,6 +27,7 @@ VOLUME_SUFFIXES = (
     ".bmp",
 )
 DICOM_SUFFIXES = (".dcm", ".ima")
+DERIVED_SUFFIXES = (SEGMENTATION_SUFFIX, ".seg.dcm", ".labelmap.dcm", ".rtstruct.dcm")  # of labels that name organs
 ARCHIVE_SUFFIX = ".zip"  # of a DICOM series
 _MAX_LENGTH = 120  # a file name holds 255 bytes, and outputs append to the case id
 
@@ -60,10 +61,15 @@ def suffix_of(path: Path) -> str:
     return next((suffix for suffix in known if name.endswith(suffix)), "")
 
 
+def derived_suffix_of(path: Path) -> str:
+    """Return the suffix of a file of labels as medgan derives them from a series, in lower case, or "" for others."""
+    return next((suffix for suffix in DERIVED_SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
 def case_id_of(path: Path) -> str:
-    """Return the name of a file without its volume suffix, or the name of a folder."""
+    """Return the name of a file without its volume suffix (".seg.dcm" is one too), or the name of a folder."""
     name = path.name or path.resolve().name
-    suffix = suffix_of(path)
+    suffix = derived_suffix_of(path) or suffix_of(path)
     return name[: -len(suffix)] if suffix else name
 
 

@@ -15,6 +15,7 @@ from medgan.manifest.case_ids import (
     case_id_of,
     case_id_problem,
     comparable,
+    derived_suffix_of,
     distinct_case_ids,
     suffix_of,
 )
@@ -23,7 +24,6 @@ from medgan.manifest.tables import read_json
 from medgan.volume.dicom.files import read_header
 
 _MANIFEST_SUFFIXES = (".csv", ".json")
-_DERIVED_SUFFIXES = (".seg.nrrd", ".seg.dcm", ".labelmap.dcm", ".rtstruct.dcm")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def pair_cases(
     """Return every reference with its prediction, or with None where the prediction is missing.
 
     Args:
-        reference: a label file, a folder of label files, or a manifest, whose label column is used.
+        reference: a label file, a folder of label files (volumes, or where there are none DICOM SEG or RTSTRUCT), or a
+            manifest, whose label column is used.
         prediction: a label file, or a folder with `<case_id>.nii.gz` (or another volume format, or `.seg.nrrd`, or a
             `.seg.dcm` or `.rtstruct.dcm`) per case. Of several that the case's record lists as one prediction, the
             first counts.
@@ -96,7 +97,8 @@ def pair_cases(
             prediction files, or no case at all has a prediction.
     """
     reference, prediction = Path(reference), Path(prediction)
-    cases = find_inputs([reference], split=split, root=root)
+    dicom_labels = _dicom_labels_in(reference) if reference.is_dir() else []
+    cases = find_inputs(dicom_labels or [reference], split=split, root=root)
     labels = [case.label if _is_manifest(reference) else case.images[0] for case in cases]
     unlabelled = [case.case_id for case, label in zip(cases, labels, strict=True) if not label]
     raise_all(
@@ -177,6 +179,14 @@ def _holds_dicom(folder: Path) -> bool:
     return any(_looks_dicom(path) and not _is_label(path) for path in _visible_files(folder))
 
 
+def _dicom_labels_in(folder: Path) -> list[Path]:
+    """Return the DICOM SEG and RTSTRUCT of a folder with neither volumes nor DICOM images, else nothing."""
+    if _volumes_in(folder):
+        return []
+    files = sorted(path for path in _visible_files(folder) if _looks_dicom(path))
+    return files if all(_is_label(path) for path in files) else []
+
+
 def _looks_dicom(path: Path) -> bool:
     """Return whether name and first bytes say DICOM; scanners also name files by UID, or without a suffix."""
     if path.name.upper() == "DICOMDIR":
@@ -237,9 +247,7 @@ def _predictions_of(case_ids: Sequence[str], prediction: Path) -> dict[str, Path
 
 def _prediction_suffix(path: Path) -> str:
     """Return the suffix of a file that can be a prediction: a volume, or one that medgan derives from a series."""
-    return next((suffix for suffix in _DERIVED_SUFFIXES if path.name.endswith(suffix)), "") or (
-        suffix_of(path) if suffix_of(path) in VOLUME_SUFFIXES else ""
-    )
+    return derived_suffix_of(path) or (suffix_of(path) if suffix_of(path) in VOLUME_SUFFIXES else "")
 
 
 def _one_prediction(folder: Path, case_id: str, found: Sequence[Path]) -> Path | None:
