@@ -293,11 +293,8 @@ def test_nnunet_test_labels_and_incomplete_cases(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (
-            {"background": 0, "whole tumor": [1, 2, 3], "core": 2},
-            r"'whole tumor' is a region of the values \[1, 2, 3\]",
-        ),
-        ({"background": 0, "liver": 1, "ignore": 2}, "has an 'ignore' label"),
+        ({"background": 0, "whole tumor": [1, 2.5]}, "organ label_2.5: value must be a whole number"),
+        ({"background": 0, "liver": 1, "ignore": 1}, "value 1 is used by liver, ignore"),
         ({"background": 0, "liver": 1, "spleen": 1}, "value 1 is used by liver, spleen"),
         ({"background": 0, "liver": "1"}, "value must be a whole number"),
     ],
@@ -306,6 +303,26 @@ def test_nnunet_labels_that_are_no_organs_are_refused(tmp_path: Path, labels: ob
     with pytest.raises(MedganError, match=message) as caught:
         import_cohort(nnunet_folder(tmp_path, labels=labels))
     assert str(tmp_path / "dataset.json") in str(caught.value)
+
+
+def test_nnunet_regions_are_groups_and_its_ignore_label_is_kept(tmp_path: Path) -> None:
+    regions = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": [3], "ignore": 4}
+    labels = import_cohort(nnunet_folder(tmp_path, labels=regions)).labels
+    assert labels is not None
+    assert dict(zip(labels.names, labels.values, strict=True)) == {"label_1": 1, "label_2": 2, "enhancing": 3}
+    assert {group.name: group.organs for group in labels.groups} == {
+        "whole tumor": ("label_1", "label_2", "enhancing"),
+        "core": ("label_2", "enhancing"),
+    }
+    assert labels.ignored == (4,)
+
+
+def test_folder_above_a_dataset_names_the_dataset(tmp_path: Path) -> None:
+    nnunet_folder(tmp_path / "Dataset042_Liver")
+    (tmp_path / "notes").mkdir()
+    message = r"is no dataset itself, but holds .*Dataset042_Liver \(kind 'nnunet'\)\. Name the one you want"
+    with pytest.raises(MedganError, match=message):
+        import_cohort(tmp_path)
 
 
 def test_nnunet_v1_is_read_too(tmp_path: Path) -> None:

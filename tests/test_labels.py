@@ -102,6 +102,13 @@ def test_other_colors_are_refused(color: object) -> None:
         LabelMap.from_mapping({"heart": {"value": 1, "color": color}})
 
 
+def test_missing_colors_are_those_of_okabe_and_ito() -> None:
+    organs = LabelMap.from_mapping({f"organ_{n}": n for n in range(1, 8)}).organs
+    assert ["#{:02x}{:02x}{:02x}".format(*organ.color) for organ in organs] == [
+        "#56b4e9", "#d55e00", "#009e73", "#f0e442", "#cc79a7", "#e69f00", "#0072b2"
+    ]  # fmt: skip
+
+
 def test_missing_colors_are_all_different() -> None:
     organs = LabelMap.from_mapping({f"organ_{n}": n for n in range(1, 41)}).organs
     assert len({organ.color for organ in organs}) == 40

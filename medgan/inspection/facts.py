@@ -55,7 +55,7 @@ class CaseFacts:
         extent_mm: likewise.
         contents: for each channel, a hash of its voxels that no format, compression or axis order changes.
         intensities: of each channel.
-        regions: of the label; None if there is none or it could not be read.
+        regions: of the label, organs of the map by their own values; None if there is none or it could not be read.
     """
 
     case_id: str
@@ -129,6 +129,9 @@ def _label_of(
     if labels is not None:
         try:
             labels.to_classes(np.array([region.value for region in regions], np.uint32), where=where)
+            if not labels.is_plain:
+                own = labels.to_own_values(label.data, where=where)
+                regions = regions_of(Volume(own, label.affine))
         except MedganError as error:
             errors.append(Finding("label_values", str(error)))
     return tuple(errors), regions

@@ -253,18 +253,8 @@ def _of_segments(path: Path, found: Segments) -> Inspection:
 
 
 def _overlaps_of(segments: tuple[Segment, ...]) -> list[Overlap]:
-    overlaps = []
-    for first, second in combinations(segments, 2):
-        low = np.maximum(first.start, second.start)
-        high = np.minimum(np.add(first.start, first.mask.shape), np.add(second.start, second.mask.shape))
-        if (low < high).all():
-            num_voxels = int(np.count_nonzero(_part(first, low, high) & _part(second, low, high)))
-            overlaps += [Overlap(first.number, second.number, num_voxels)] if num_voxels else []
-    return overlaps
-
-
-def _part(segment: Segment, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return segment.mask[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, segment.start, strict=True))]
+    shared = ((first, second, first.num_shared(second)) for first, second in combinations(segments, 2))
+    return [Overlap(first.number, second.number, num_voxels) for first, second, num_voxels in shared if num_voxels]
 
 
 def looks_like_label(values: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medgan.errors import MedganError
-from medgan.labels import LabelMap, is_synonym
+from medgan.labels import RESERVED_NAMES, LabelMap, is_synonym
 from medgan.outputs.formats import Format, check_grid, series_for, write_label
 from medgan.outputs.save import labels_of
 from medgan.preprocessing.shear import is_sheared, make_upright
@@ -115,7 +115,8 @@ def organs_of(segments: Segments, *, where: str) -> LabelMap:
     names: set[str] = set()
     for segment in segments.segments:
         name = re.sub(r"[^\w .-]+", "_", segment.name).lstrip(" .-")[:_MAX_NAME].rstrip() or f"segment_{segment.number}"
-        name = f"{name[: _MAX_NAME - 12]}_{segment.number}" if name in mapping else name
+        if name in mapping or name in RESERVED_NAMES:
+            name = f"{name[: _MAX_NAME - 12]}_{segment.number}"
         detail: dict[str, object] = {"value": segment.number}
         if name != segment.name and is_synonym(segment.name) and segment.name not in names:
             detail["synonyms"] = [segment.name]

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,8 +105,8 @@ def _comments_of(path: Path) -> list[str]:
         warnings.simplefilter("ignore")  # of extensions by other programs
         try:
             extensions = nib.load(path).header.extensions
-        except (ImageFileError, HeaderDataError, ValueError, OSError):
-            return []  # nibabel is stricter than medgan's reader in what does not matter
+        except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError, zlib.error):
+            return []  # damaged, or nibabel is stricter than medgan's reader in what does not matter
         contents = [extension.get_content() for extension in extensions if extension.get_code() == _COMMENT]
     return [text if isinstance(text, str) else bytes(text).rstrip(b"\0").decode(errors="replace") for text in contents]
 

@@ -23,7 +23,7 @@ _READERS = {
 
 def is_mask_folder(path: Path) -> bool:
     """Return whether a folder holds volume files, directly and not only hidden ones."""
-    return path.is_dir() and bool(_members(path))
+    return path.is_dir() and bool(masks_in(path))
 
 
 def read_mask_folder(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segments:
@@ -41,7 +41,7 @@ def read_mask_folder(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segme
             holds more than the background 0 and one positive value.
     """
     path = Path(path)
-    members = _members(path)
+    members = masks_in(path)
     if not members:
         raise MedganError(f"{path} must hold mask files ({', '.join(_READERS)}), but there is none; check the path.")
     grid: list[Volume] = []  # of the first mask
@@ -61,8 +61,12 @@ def read_mask_folder(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segme
     return Segments(gathered(segments(), max_voxels=max_voxels, where=str(path)), grid[0].shape, grid[0].affine)
 
 
-def _members(path: Path) -> dict[str, Path]:
-    """Return the mask files by the name of their organ."""
+def masks_in(path: Path) -> dict[str, Path]:
+    """Return the mask files of a folder by the name of their organ.
+
+    Raises:
+        MedganError: if two have one name.
+    """
     members: dict[str, Path] = {}
     for member in sorted(path.iterdir()):
         suffix = _suffix_of(member)

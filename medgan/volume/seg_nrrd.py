@@ -85,8 +85,9 @@ def write_seg_nrrd(label: Volume, labels: LabelMap, path: str | Path) -> None:
     path = Path(path)
     boxes = boxes_of(label.data[0])
     labels.to_classes(np.array(list(boxes), np.uint64), where=str(path))
+    values = labels.to_own_values(label.data, where=str(path))
     itk.check_straight(label, path)
-    stored = Volume(label.data.astype(labels.dtype, copy=False), label.affine)
+    stored = Volume(values.astype(labels.dtype, copy=False), label.affine)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         nrrd.write(stored, file, keys=_keys_of(labels, boxes))
 

@@ -110,10 +110,13 @@ def import_cohort(
     try:
         chosen = kind or ("folder" if images else _recognise(source))
         layout = _find(source, chosen, images=images, labels=labels)
+        inside = [] if layout.items or kind else _datasets_in(source)
     except OSError as error:
         raise MedganError(f"{source}: could not be read: {error.strerror or error}.") from error
     root = source if source.is_dir() else source.parent
     items, skipped = _sifted(layout, root)
+    if inside:
+        raise MedganError(f"{source}: is no dataset itself, but holds {'; '.join(inside)}. Name the one you want.")
     if not items:
         raise _nothing_in(source, chosen, skipped)
     items.sort(key=lambda item: _order(item, root, seed))
@@ -138,6 +141,14 @@ def _recognise(source: Path) -> str:
     if bids.is_bids(source):
         return "bids"
     return "totalsegmentator" if totalsegmentator.is_totalsegmentator(source) else "dicom"
+
+
+def _datasets_in(source: Path) -> list[str]:
+    """Return the sub-folders that are laid out as a dataset, each with its kind, as text that a console can show."""
+    folders = [path for path in sorted(source.iterdir()) if path.is_dir()] if source.is_dir() else []
+    found = [(path, kind) for path in folders if (kind := _recognise(path)) != "dicom"]
+    more = [f"{len(found) - _MAX_REASONS} more"] if len(found) > _MAX_REASONS else []
+    return [f"{_printable(str(path))} (kind {kind!r})" for path, kind in found[:_MAX_REASONS]] + more
 
 
 def _find(source: Path, kind: str, *, images: Sequence[str], labels: str) -> Layout:

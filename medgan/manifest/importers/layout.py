@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgan.errors import MedganError
-from medgan.labels import LabelMap
+from medgan.labels import RESERVED_NAMES, LabelMap
 from medgan.manifest.case import Split
 from medgan.manifest.tables import read_json
 
@@ -75,17 +75,28 @@ def read_object(path: Path) -> dict[str, object]:
 def label_map(values: Iterable[tuple[str, object]], *, where: str) -> LabelMap | None:
     """Return the organs of `(name, value)` pairs but the background (value 0), or None if there are none.
 
-    What a labels file allows in no name becomes "_".
+    What a labels file allows in no name becomes "_". A region, which is a list of values, becomes a group of organs; a
+    value that stands in regions alone becomes an organ "label_" and the value. "ignore" is what a labels file means.
 
     Raises:
         MedganError: if two organs share a name or a value, or a value is no whole number.
     """
     organs: dict[str, object] = {}
+    regions: dict[str, list[object]] = {}
     for name, value in values:
         if value == 0:
             continue
         allowed = re.sub(r"^[^\w]+|[^\w .-]+", "_", name.strip())
-        if allowed in organs:
+        if allowed in organs or allowed in regions:
             raise MedganError(f"{where}: two organs are called {allowed!r}; give each a name of its own.")
-        organs[allowed] = value
-    return LabelMap.from_mapping(organs, where=where) if organs else None
+        if isinstance(value, list) and len(value) > 1:
+            regions[allowed] = value
+        else:
+            organs[allowed] = value[0] if isinstance(value, list) and value else value
+    names = {str(value): name for name, value in organs.items() if name not in RESERVED_NAMES}
+    for value in (value for region in regions.values() for value in region):
+        if str(value) not in names:
+            names[str(value)] = f"label_{value}"
+            organs[f"label_{value}"] = value
+    groups = {name: {"organs": [names[str(value)] for value in region]} for name, region in regions.items()}
+    return LabelMap.from_mapping({**organs, **groups}, where=where) if organs else None

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from medgan.errors import MedganError
 from medgan.labels import LabelMap
 from medgan.manifest.case import Split
 from medgan.manifest.importers.layout import Item, Layout, Skipped, label_map, read_object
@@ -35,25 +34,16 @@ def find(source: Path) -> Layout:
 def label_map_of(document: dict[str, object], *, where: str) -> LabelMap | None:
     """Return the organs of `{"1": "liver"}` (MSD, nnU-Net v1) or `{"liver": 1}` (nnU-Net), or None if none are named.
 
+    Regions of nnU-Net are groups, and its ignore label is an ignored value.
+
     Raises:
-        MedganError: if an organ is a region of several values, or a label to be ignored.
+        MedganError: if they are no labels.
     """
     found = document.get("labels")
     if not isinstance(found, dict):
         return None
     if all(key.isdecimal() for key in found):
         return label_map(((str(name), int(value)) for value, name in found.items()), where=where)
-    for name, value in found.items():
-        if isinstance(value, list):
-            raise MedganError(
-                f"{where}: label {name!r} is a region of the values {value}, but a label volume has one organ a "
-                "voxel; list every value with a name of its own instead."
-            )
-        if name == "ignore":
-            raise MedganError(
-                f"{where}: has an 'ignore' label (value {value}), which medgan would take for an organ; set its voxels "
-                "to 0 or remove those cases."
-            )
     return label_map(found.items(), where=where)
 
 

@@ -25,7 +25,7 @@ def find(source: Path) -> Layout:
     """Return training cases (the first fold's validation cases as val) and test cases, labelled where labelsTs is.
 
     Raises:
-        MedganError: if `dataset.json` or `splits_final.json` is malformed, or organs are regions.
+        MedganError: if `dataset.json` or `splits_final.json` is malformed.
     """
     path = source / DATASET_FILE
     document = read_object(path)
