@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -26,11 +27,18 @@ from medgan.strict_yaml import read_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Distance = Annotated[float, Field(ge=0.0)]
 Size = Annotated[int, Field(ge=1)]
 Stride = Annotated[int, Field(ge=1, le=2)]
 Kernel = Literal[1, 3]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AdversarialLoss = Literal["bce", "least_squares", "hinge"]
+
+DEFAULT_TOLERANCE_MM = 2.0
+_RULES = {
+    "percentiles": "must be a list of numbers above 0 and below 100",
+    "surface_tolerance_mm": "must be a distance of 0 mm or more, or one by organ",
+}
 
 
 class Section(BaseModel):
@@ -227,8 +235,35 @@ class OutputsConfig(Section):
 class EvaluationConfig(Section):
     """How predictions are compared with references."""
 
-    surface_tolerance_mm: Positive = 2.0
-    """Distance in mm within which surfaces count as agreeing, for surface Dice."""
+    surface: Literal["area", "voxels"] = "area"
+    """What distances are measured between: surface elements weighted by their area, or boundary voxels."""
+    percentiles: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (95.0,)
+    """Percentiles of the surface distances to report, 95 as `hd95_mm`."""
+    surface_tolerance_mm: Distance | dict[str, Distance] = DEFAULT_TOLERANCE_MM
+    """Distance in mm within which surfaces count as agreeing, for all organs or by organ (`default`: the others)."""
+    undefined: Literal["count", "penalise"] = "count"
+    """An organ missed or invented has no distances: leave it out of means and count it, or give it the worst value."""
+    empty_references: Literal["refuse", "score"] = "refuse"
+    """A reference without any organ: the case is not evaluated, or scored like every other."""
+    pictures: Annotated[int, Field(ge=0)] = 24
+    """Cases with a picture in the report, the worst and the median ones first."""
+
+    @field_validator("percentiles", "surface_tolerance_mm", mode="wrap")
+    @classmethod
+    def _one_problem(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Tell one problem where there would be one for each part, or for each kind of value there may be."""
+        if isinstance(value, Mapping) and any(map(_holds_boolean, value.values())):
+            raise ValueError(_RULES[str(info.field_name)])
+        try:
+            return validate(value)
+        except ValidationError as error:
+            raise ValueError(_RULES[str(info.field_name)]) from error
+
+    def tolerance_of(self, organ: str) -> float:
+        """Return the tolerance of an organ, or group of organs, in mm."""
+        if not isinstance(self.surface_tolerance_mm, dict):
+            return self.surface_tolerance_mm
+        return self.surface_tolerance_mm.get(organ, self.surface_tolerance_mm.get("default", DEFAULT_TOLERANCE_MM))
 
 
 class Config(Section):
@@ -248,6 +283,12 @@ class Config(Section):
     def to_yaml(self) -> str:
         """Return the config with every value filled in, as YAML that `load_config` reads back unchanged."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class _EvaluationAlone(Section):
+    """What is read of a config where only its section evaluation counts."""
+
+    evaluation: EvaluationConfig
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -276,6 +317,41 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         places[_apply_override(document, override)] = "override"
     return parse_config(document, where=where, places=places)
+
+
+def load_evaluation(path: str | Path | None = None, overrides: Sequence[str] = ()) -> EvaluationConfig:
+    """Return the section `evaluation` of a YAML file, which needs no other; the others are not looked into.
+
+    Args:
+        path: the file; None starts from the defaults.
+        overrides: `evaluation.key=value` texts that replace single values.
+
+    Raises:
+        MedganError: with all problems listed, as for `load_config`.
+
+    Example:
+        >>> load_evaluation(overrides=["evaluation.surface=voxels"]).surface
+        'voxels'
+    """
+    where = "evaluation" if path is None else f"config {path}"
+    document, lines = ({}, {}) if path is None else read_yaml(Path(path), where=where)
+    if not isinstance(document, dict):
+        raise MedganError(f"{where}: must hold a section 'evaluation:', found {document!r:.80}.")
+    places = {key: f"line {line}" for key, line in lines.items()}
+    unknown = [str(name) for name in document if name not in Config.model_fields]
+    problems = [f"{places.get(name, 'key')}: {name}: there is no such key{_nearest([name])}." for name in unknown]
+    if path is not None and "evaluation" not in document and not problems:
+        problems = [f"must hold a section 'evaluation:', found {', '.join(document) or 'no section'}."]
+    raise_all(problems, where=where)
+    for override in overrides:
+        if not override.startswith("evaluation."):
+            raise MedganError(f"override {override!r}: only evaluation.key=value has a meaning here.")
+        places[_apply_override(document, override)] = "override"
+    try:
+        return _EvaluationAlone.model_validate({"evaluation": document.get("evaluation", {})}).evaluation
+    except ValidationError as error:
+        raise_all([_problem(item, places) for item in error.errors(include_url=False)], where=where)
+        raise  # errors() of a ValidationError is never empty
 
 
 def parse_config(document: Mapping[str, Any], *, where: str, places: Mapping[str, str] | None = None) -> Config:
@@ -332,7 +408,10 @@ def _problem(item: Any, places: Mapping[str, str]) -> str:
         return f"{place}: there is no such key{_nearest(parts)}."
     if item["type"] == "missing":
         return f"{place}: is required."
-    return f"{place}: {item['msg'].removeprefix('Value error, ')}; found {item['input']!r:.80}."
+    if item["type"] == "model_type":
+        return f"{place}: must be a section with keys of its own; found {item['input']!r:.80}."
+    told = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return f"{place}: {told}; found {item['input']!r:.80}."
 
 
 def _nearest(parts: list[str]) -> str:

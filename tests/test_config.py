@@ -1,6 +1,7 @@
 """Settings: what is accepted, what is refused, and what the messages say."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from phantoms import SHARED
 
-from medgan.config import Config, load_config, parse_config
+from medgan.config import Config, EvaluationConfig, load_config, load_evaluation, parse_config
 from medgan.errors import MedganError
 
 DATA = "data: {manifest: cohort/manifest.csv, labels: labels.yaml}\n"
@@ -57,10 +58,10 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     message = told_for(tmp_path, text)
     assert message.startswith(f"config {tmp_path / 'config.yaml'}: 4 problems:\n")
     for problem in (
-        "line 3: training.max_steps: Input should be greater than or equal to 1; found 0.",
+        "line 3: training.max_steps: must be greater than or equal to 1; found 0.",
         "line 4: training.sed: there is no such key; did you mean seed.",
-        "line 6: patch.size.2: Input should be greater than or equal to 1; found 0.",
-        "line 7: adversary.loss: Input should be 'bce', 'least_squares' or 'hinge'; found 'wgan'.",
+        "line 6: patch.size.2: must be greater than or equal to 1; found 0.",
+        "line 7: adversary.loss: must be 'bce', 'least_squares' or 'hinge'; found 'wgan'.",
     ):
         assert f"  - {problem}" in message
 
@@ -84,19 +85,19 @@ def test_yes_is_a_boolean_where_one_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("training: {learning_rate: .nan}", "line 2: training.learning_rate: Input should be a finite number"),
+        ("training: {learning_rate: .nan}", "line 2: training.learning_rate: must be a finite number"),
         ("training: {learning_rate: .inf}", "finite number"),
-        ("preprocessing: {window: [-.inf, 400]}", "line 2: preprocessing.window.0: Input should be a finite number"),
+        ("preprocessing: {window: [-.inf, 400]}", "line 2: preprocessing.window.0: must be a finite number"),
         ("preprocessing: {window: [400, -1000]}", "line 2: preprocessing: window must rise, found [400.0, -1000.0]"),
-        ("preprocessing: {spacing_mm: [1, 1, 0]}", "spacing_mm.2: Input should be greater than 0; found 0"),
+        ("preprocessing: {spacing_mm: [1, 1, 0]}", "spacing_mm.2: must be greater than 0; found 0"),
         ("preprocessing: {spacing_mm: [1, 1]}", "spacing_mm.2: is required"),
-        ("patch: {size: [96, 96, 96.5]}", "patch.size.2: Input should be a valid integer"),
-        ("generator: {spatial_dims: 4}", "generator.spatial_dims: Input should be 2 or 3; found 4"),
+        ("patch: {size: [96, 96, 96.5]}", "patch.size.2: must be a valid integer"),
+        ("generator: {spatial_dims: 4}", "generator.spatial_dims: must be 2 or 3; found 4"),
         (
             "generator: {strides: [[2, 2, 3]]}",
-            "generator.strides.0.2: Input should be less than or equal to 2; found 3",
+            "generator.strides.0.2: must be less than or equal to 2; found 3",
         ),
-        ("training:", "line 2: training: Input should be a valid dictionary or instance of TrainingConfig; found None"),
+        ("training:", "line 2: training: must be a section with keys of its own; found None"),
         ("3: {}", "line 2: 3: "),
         ("training: {3: 1}", "line 2: training.3: "),
     ],
@@ -180,7 +181,7 @@ def test_override_with_a_fault_is_told(tmp_path: Path, override: str, found: str
 
 def test_fault_of_an_override_is_not_looked_for_in_the_file(tmp_path: Path) -> None:
     message = told_for(tmp_path, "training:\n  max_steps: 100\n", "training.max_steps=many")
-    assert "override: training.max_steps: Input should be a valid integer" in message
+    assert "override: training.max_steps: must be a valid integer" in message
     assert "line" not in message
 
 
@@ -260,3 +261,51 @@ def test_faults_of_the_shared_corpus_are_refused_or_read_right(tmp_path: Path, f
         load_config(source)
     assert shared_faults("check_faults").says(entry, str(told.value)) == (True, True), told.value
     assert not list(source.parent.glob("MARKER"))
+
+
+def test_evaluation_alone_needs_no_other_section(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.yaml"
+    path.write_text("evaluation:\n  surface: voxels\n")
+    assert load_evaluation(path, ["evaluation.pictures=3"]) == EvaluationConfig(surface="voxels", pictures=3)
+    path.write_text("data: {manifest: m.csv, labels: l.yaml}\nevaluation: {}\n")
+    assert load_evaluation(path) == load_evaluation() == EvaluationConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("evalution: {}\n", [], "line 1: evalution: there is no such key; did you mean evaluation"),
+        ("data: 1\nevaluation:\n  surfce: area\n", [], "line 3: evaluation.surfce: there is no such key; did you mean"),
+        ("evaluation: 3\n", [], "line 1: evaluation: must be a section with keys of its own; found 3."),
+        ("[]\n", [], "must hold a section 'evaluation:', found"),
+        ("data: {}\ntraining: {}\n", [], "must hold a section 'evaluation:', found data, training."),
+        (
+            "evaluation: {}\n",
+            ["training.seed=1"],
+            "override 'training.seed=1': only evaluation.key=value has a meaning",
+        ),
+        ("evaluation: {}\n", ["evaluation.pictures=-1"], "override: evaluation.pictures: must be greater"),
+    ],
+)
+def test_faults_of_an_evaluation_alone_are_told(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(MedganError, match=re.escape(message)):
+        load_evaluation(tmp_path / "e.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("surface_tolerance_mm=x", "must be a distance of 0 mm or more, or one by organ; found 'x'."),
+        ("surface_tolerance_mm=-1", "must be a distance of 0 mm or more, or one by organ; found -1."),
+        ("surface_tolerance_mm={a: 1, b: x}", "must be a distance of 0 mm or more, or one by organ; found {'a': 1, "),
+        ("surface_tolerance_mm={a: on}", "must be a distance of 0 mm or more, or one by organ; found {'a': True}."),
+        ("percentiles=[0, 100]", "must be a list of numbers above 0 and below 100; found [0, 100]."),
+        ("percentiles=95", "must be a list of numbers above 0 and below 100; found 95."),
+    ],
+)
+def test_a_tolerance_or_percentile_with_a_fault_is_one_problem(override: str, told: str) -> None:
+    with pytest.raises(
+        MedganError, match=re.escape(f"evaluation: override: evaluation.{override.partition('=')[0]}: {told}")
+    ):
+        load_evaluation(overrides=[f"evaluation.{override}"])

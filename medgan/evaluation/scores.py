@@ -3,154 +3,57 @@
 Definitions, units and edge cases are written out in docs/metrics.md.
 """
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
-from medgan.errors import MedganError
-from medgan.evaluation.overlap import Overlap, count_overlaps
-from medgan.evaluation.surface import SurfaceDistances, boundary_voxel_distances, flat_axes_of
+from medgan.config import EvaluationConfig
+from medgan.errors import MedganError, raise_all
+from medgan.evaluation.masks import ClassPair
+from medgan.evaluation.metrics import Comparison, metrics_of
+from medgan.evaluation.overlap import count_overlaps
 from medgan.labels import LabelMap
-from medgan.volume.volume import Volume, same_grid
-
-Better = Literal["higher", "lower", "near zero"]
-_Box = tuple[slice, ...]
+from medgan.volume.volume import Volume, describe_difference, same_grid
 
 
 @dataclass(frozen=True)
 class Score:
-    """One organ of one case, scored. NaN where a metric is undefined; see docs/metrics.md.
+    """One organ, or group of organs, of one case, scored.
 
-    The field names are the columns of scores.csv; after `case_id` and `organ` they are the keys of `METRICS`.
+    Attributes:
+        case_id: the case.
+        organ: name of the organ or group.
+        values: by metric (see `metrics_of`), in the order of the columns of scores.csv; NaN where undefined, whatever
+            the policy for undefined values is, which `value_of` applies.
+        diagonal_mm: length of the diagonal of the case's grid: what a distance counts as where undefined values are
+            penalised.
     """
 
     case_id: str
     organ: str
-    dice: float
-    iou: float
-    hausdorff_mm: float
-    hd95_mm: float
-    assd_mm: float
-    surface_dice: float
-    reference_ml: float
-    prediction_ml: float
-    volume_error_ml: float
-    volume_error_percent: float
+    values: Mapping[str, float]
+    diagonal_mm: float
+
+    def __getitem__(self, metric: str) -> float:
+        return self.values[metric]
 
     @property
     def is_missed(self) -> bool:
         """Whether the reference has the organ and the prediction has none of it."""
-        return self.reference_ml > 0 and self.prediction_ml == 0
+        return self["reference_ml"] > 0 and self["prediction_ml"] == 0
 
     @property
     def is_invented(self) -> bool:
         """Whether the prediction has the organ and the reference has none of it."""
-        return self.reference_ml == 0 and self.prediction_ml > 0
+        return self["reference_ml"] == 0 and self["prediction_ml"] > 0
 
     @property
     def is_absent(self) -> bool:
         """Whether neither volume has the organ."""
-        return self.reference_ml == 0 and self.prediction_ml == 0
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What metrics are computed from: one organ in the reference and in the prediction."""
-
-    overlap: Overlap
-    distances: SurfaceDistances
-    voxel_ml: float
-    surface_tolerance_mm: float
-
-    @property
-    def reference_ml(self) -> float:
-        """The organ's volume in the reference."""
-        return self.overlap.reference_voxels * self.voxel_ml
-
-    @property
-    def prediction_ml(self) -> float:
-        """The organ's volume in the prediction."""
-        return self.overlap.prediction_voxels * self.voxel_ml
-
-    @property
-    def volume_error_ml(self) -> float:
-        """Prediction minus reference."""
-        return self.prediction_ml - self.reference_ml
-
-    @property
-    def volume_error_percent(self) -> float:
-        """The volume error in percent of the reference; NaN without a reference."""
-        return 100 * self.volume_error_ml / self.reference_ml if self.reference_ml else math.nan
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric: how it is computed and how it is told.
-
-    Attributes:
-        title: for tables and plots.
-        unit: "mm", "ml", "%", or "" for a share from 0 to 1.
-        better: which values are good; None for a plain measurement.
-        definition: one sentence; R is the reference, P the prediction, S their surfaces.
-        compute: the metric of a `Comparison`; NaN where undefined.
-    """
-
-    title: str
-    unit: str
-    better: Better | None
-    definition: str
-    compute: Callable[[Comparison], float]
-
-
-# To add a metric: a line here and the field of that name in `Score`.
-METRICS: dict[str, Metric] = {
-    "dice": Metric("Dice", "", "higher", "2 |R ∩ P| / (|R| + |P|).", lambda c: c.overlap.dice),
-    "iou": Metric("IoU", "", "higher", "|R ∩ P| / |R ∪ P|.", lambda c: c.overlap.iou),
-    "hausdorff_mm": Metric(
-        "Hausdorff",
-        "mm",
-        "lower",
-        "Largest distance from a point of either surface to the other surface.",
-        lambda c: c.distances.hausdorff_mm,
-    ),
-    "hd95_mm": Metric(
-        "HD95",
-        "mm",
-        "lower",
-        "95th percentile of the distances from S(R) to S(P), and of those from S(P) to S(R); the larger of the two.",
-        lambda c: c.distances.hd95_mm,
-    ),
-    "assd_mm": Metric(
-        "ASSD",
-        "mm",
-        "lower",
-        "Mean of all distances from S(R) to S(P) and from S(P) to S(R), taken together.",
-        lambda c: c.distances.assd_mm,
-    ),
-    "surface_dice": Metric(
-        "Surface Dice",
-        "",
-        "higher",
-        "Share of both surfaces that lies within the tolerance of the other.",
-        lambda c: c.distances.surface_dice(c.surface_tolerance_mm),
-    ),
-    "reference_ml": Metric("Reference volume", "ml", None, "Volume of R.", lambda c: c.reference_ml),
-    "prediction_ml": Metric("Prediction volume", "ml", None, "Volume of P.", lambda c: c.prediction_ml),
-    "volume_error_ml": Metric(
-        "Volume error", "ml", "near zero", "Volume of P minus volume of R.", lambda c: c.volume_error_ml
-    ),
-    "volume_error_percent": Metric(
-        "Volume error",
-        "%",
-        "near zero",
-        "Volume of P minus volume of R, in percent of the volume of R.",
-        lambda c: c.volume_error_percent,
-    ),
-}
+        return self["reference_ml"] == 0 and self["prediction_ml"] == 0
 
 
 def score_case(
@@ -159,46 +62,82 @@ def score_case(
     labels: LabelMap,
     *,
     case_id: str,
-    surface_tolerance_mm: float = 2.0,
+    settings: EvaluationConfig | None = None,
+    region: Volume | None = None,
+    metrics: Collection[str] | None = None,
 ) -> list[Score]:
-    """Return one score per organ of `labels`, in class order.
+    """Return one score per organ of `labels`, in class order, then one per group.
+
+    Voxels that the labels ignore in the reference, or that lie outside of `region`, count as neither of any organ nor
+    of the background.
 
     Args:
         reference: label values (not class indices), data (1, I, J, K) of an integer type.
         prediction: likewise, on the same grid.
-        labels: the organs; any other value in a volume is refused.
+        labels: the organs and their groups; any other value in a volume is refused, unless it is ignored or background.
         case_id: names the case in the scores and in messages.
-        surface_tolerance_mm: how far apart surfaces may be for the surface Dice.
+        settings: which percentiles, which surface, which tolerances; None is the default.
+        region: mask (1, I, J, K) on the same grid: only where it is not 0 does anything count.
+        metrics: names of those to compute, besides both volumes; None is all.
 
     Raises:
         MedganError: if the volumes are not label volumes on one grid, or hold values outside of `labels`.
 
     Example:
         >>> score, *_ = score_case(reference, prediction, labels, case_id="ct_12")
-        >>> score.organ, round(score.dice, 2)
+        >>> score.organ, round(score["dice"], 2)
         ('left_lung', 0.97)
     """
-    if not (math.isfinite(surface_tolerance_mm) and surface_tolerance_mm >= 0):
-        raise MedganError(f"surface_tolerance_mm must be a distance of 0 mm or more, found {surface_tolerance_mm}.")
+    settings = settings or EvaluationConfig()
+    chosen = metrics_of(settings, metrics)
     if not same_grid(reference, prediction):
         raise MedganError(
             f"case {case_id}: reference and prediction must be on one grid, found {reference.describe_grid()} and "
-            f"{prediction.describe_grid()}. Resample the prediction onto the reference's grid."
+            f"{prediction.describe_grid()}, which differ in {describe_difference(reference, prediction)}. Resample "
+            "the prediction onto the reference's grid."
         )
     order = _axes_in_memory_order(reference)  # no metric depends on the order of the axes, speed does
-    affine = reference.affine[:, [*order, 3]]
-    reference_classes = _classes_of(reference, labels, name=f"case {case_id}, reference").transpose(order)
-    prediction_classes = _classes_of(prediction, labels, name=f"case {case_id}, prediction").transpose(order)
-    boxes = [ndimage.find_objects(c, labels.num_classes - 1) for c in (reference_classes, prediction_classes)]
-    overlaps = count_overlaps(reference_classes, prediction_classes, values=range(1, labels.num_classes))
+    pair = _class_pair(reference, prediction, labels, case_id=case_id, region=region, order=order)
+    affine, diagonal_mm = reference.affine[:, [*order, 3]], diagonal_mm_of(reference)
+    names = labels.names_to_score
+    classes = [labels.classes_of(name) for name in names]
+    overlaps = count_overlaps(pair.reference, pair.prediction, values=classes)
     scores = []
-    for index, (organ, overlap, *sides) in enumerate(zip(labels.organs, overlaps, *boxes, strict=True), start=1):
-        masked = [box for box in sides if box is not None]
-        distances = _surface_distances(reference_classes, prediction_classes, index, affine, boxes=masked)
-        comparison = Comparison(overlap, distances, reference.voxel_ml, surface_tolerance_mm)
-        metrics = {name: float(metric.compute(comparison)) for name, metric in METRICS.items()}
-        scores.append(Score(case_id=case_id, organ=organ.name, **metrics))
+    for name, members, overlap in zip(names, classes, overlaps, strict=True):
+        comparison = Comparison(pair, members, overlap, affine, settings.surface, settings.tolerance_of(name))
+        values = {metric: float(detail.compute(comparison)) for metric, detail in chosen.items()}
+        scores.append(Score(case_id, name, values, diagonal_mm))
     return scores
+
+
+def in_order_of_cases(scores: Iterable[Score]) -> list[Score]:
+    """Return scores sorted by the id of their case: nothing drawn at random may depend on the order of files."""
+    return sorted(scores, key=lambda score: score.case_id)
+
+
+def check_settings(settings: EvaluationConfig, labels: LabelMap) -> None:
+    """Check that every tolerance is that of an organ or group, or the default.
+
+    Raises:
+        MedganError: if one is not.
+    """
+    if not isinstance(settings.surface_tolerance_mm, dict):
+        return
+    names = ("default", *labels.names_to_score)
+    problems = []
+    for name in settings.surface_tolerance_mm:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}."
+            problems.append(f"{name!r} is no organ or group of the labels; {hint}")
+    raise_all(problems, where="evaluation.surface_tolerance_mm")
+
+
+def diagonal_mm_of(volume: Volume) -> float:
+    """Return the distance between opposite corners of a grid, the longest of the four, in mm."""
+    extent = volume.affine[:3, :3] * np.array(volume.shape)
+    corners = [extent @ (1, j, k) for j in (-1, 1) for k in (-1, 1)]
+    return max(math.sqrt(float(corner @ corner)) for corner in corners)
 
 
 def _axes_in_memory_order(volume: Volume) -> list[int]:
@@ -207,24 +146,56 @@ def _axes_in_memory_order(volume: Volume) -> list[int]:
     return sorted(range(3), key=lambda axis: -abs(strides[axis]))
 
 
-def _classes_of(volume: Volume, labels: LabelMap, *, name: str) -> np.ndarray:
-    """Return the (I, J, K) class indices of a label volume."""
-    if volume.num_channels != 1:
-        raise MedganError(f"{name}: a label volume must have one channel, found {volume.num_channels}.")
-    values: np.ndarray = volume.data[0]
-    if values.dtype != bool and not np.issubdtype(values.dtype, np.integer):
+def _class_pair(
+    reference: Volume,
+    prediction: Volume,
+    labels: LabelMap,
+    *,
+    case_id: str,
+    region: Volume | None,
+    order: list[int],
+) -> ClassPair:
+    """Return the class indices of both, axes in `order`, with 0 wherever nothing counts."""
+    sides = ((reference, "reference"), (prediction, "prediction"))
+    classes = [_classes_of(volume, labels, where=f"case {case_id}, {name}").transpose(order) for volume, name in sides]
+    counted = _counted_voxels(reference, labels, case_id=case_id, region=region)
+    if counted is None:
+        return ClassPair(classes[0], classes[1])
+    if not counted.any():
         raise MedganError(
-            f"{name}: a label volume must be of an integer type, found {values.dtype}. Save it as whole numbers."
+            f"case {case_id}: no voxel counts: the reference is ignored, or the region empty, throughout."
         )
-    return labels.to_classes(values, where=name)
+    counted = counted.transpose(order)
+    return ClassPair(classes[0] * counted, classes[1] * counted, counted)
 
 
-def _surface_distances(
-    reference: np.ndarray, prediction: np.ndarray, index: int, affine: np.ndarray, *, boxes: list[_Box]
-) -> SurfaceDistances:
-    """Return the distances between the surfaces of a class, looked for in the bounding box of all `boxes` only."""
-    if not boxes:
-        return SurfaceDistances(np.empty(0), np.empty(0))
-    box = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes, strict=True))
-    masks = reference[box] == index, prediction[box] == index
-    return boundary_voxel_distances(*masks, affine, flat_axes=flat_axes_of(reference.shape))
+def _counted_voxels(reference: Volume, labels: LabelMap, *, case_id: str, region: Volume | None) -> np.ndarray | None:
+    """Return where voxels count, bool (I, J, K); None if that is everywhere."""
+    ignored = labels.ignored_voxels(reference.data[0])
+    counted = None if ignored is None else ~ignored
+    if region is not None:
+        if not same_grid(reference, region) or region.num_channels != 1:
+            raise MedganError(
+                f"case {case_id}: the region must have one channel and be on the reference's grid, found "
+                f"{region.num_channels} of {region.describe_grid()}; the reference is {reference.describe_grid()}."
+            )
+        inside = region.data[0] != 0
+        counted = inside if counted is None else counted & inside
+    return counted
+
+
+def _classes_of(volume: Volume, labels: LabelMap, *, where: str) -> np.ndarray:
+    """Return the (I, J, K) class indices of a label volume; its own voxels, if those are class indices already."""
+    if volume.num_channels != 1:
+        raise MedganError(f"{where}: a label volume must have one channel, found {volume.num_channels}.")
+    values: np.ndarray = volume.data[0]
+    if values.dtype == bool:
+        values = values.view(np.uint8)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise MedganError(
+            f"{where}: a label volume must be of an integer type, found {values.dtype}. Save it as whole numbers."
+        )
+    numbers_classes = labels.values == tuple(range(1, labels.num_classes))
+    if numbers_classes and values.dtype == np.uint8 and values.max() < labels.num_classes:
+        return values
+    return labels.to_classes(values, where=where)
