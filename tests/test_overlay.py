@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -69,21 +72,47 @@ def test_patients_right_is_on_the_left_and_front_and_head_are_up(tmp_path, store
     assert centre_of(sagittal, YELLOW)[1] < 0.4  # front on the left
 
 
-def test_the_reference_is_an_outline_and_the_prediction_a_fill(tmp_path):
+def box(*, shift=0, value=1, size=10):
+    """Return RAS labels with one cube, moved along i."""
+    data = np.zeros((1, 40, 40, 40), np.uint8)
+    data[0, 15 + shift : 15 + shift + size, 15 : 15 + size, 15 : 15 + size] = value
+    return Volume(data, RAS)
+
+
+def test_prediction_is_a_solid_line_in_its_colour_with_a_faint_fill(tmp_path):
+    write_overlay(None, box(), LABELS, tmp_path / "case.png")
+    axial = panels(picture(tmp_path / "case.png"))[0]
+    rows, columns = np.nonzero((axial[..., 0] > 40) & (axial[..., 1] == 0))
+    inside = axial[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert tuple(inside[len(inside) // 2, len(inside) // 2]) == pytest.approx((51, 0, 0), abs=2)  # 20% red on black
+    assert inside[1, 20:-20].tolist() == [[255, 0, 0]] * (inside.shape[1] - 40)
+
+
+def test_reference_is_a_line_of_white_dashes_and_nothing_inside(tmp_path):
     empty = Volume(np.zeros((1, 40, 40, 40), np.uint8), RAS)
-    write_overlay(None, four_organs(), LABELS, tmp_path / "fill.png")
-    write_overlay(None, empty, LABELS, tmp_path / "outline.png", reference=four_organs())
-    fill, outline = (panels(picture(tmp_path / f"{name}.png"))[0] for name in ("fill", "outline"))
-    row, column = (int(share * n) for share, n in zip(centre_of(outline, RED), outline.shape[:2], strict=True))
-    assert fill[row, column] == pytest.approx((102, 0, 0), abs=1)  # 40% red on black
-    assert tuple(outline[row, column]) == (0, 0, 0)
-    assert outline[..., 0].max() > 200
+    write_overlay(None, empty, LABELS, tmp_path / "case.png", reference=box())
+    axial = panels(picture(tmp_path / "case.png"))[0]
+    body = axial[40:-40, 40:-40]  # without captions
+    is_white, is_red = (body == 255).all(-1), (body == (255, 0, 0)).all(-1)  # the gaps show the organ
+    upper = int(np.argmax((is_white | is_red).sum(1)))
+    assert 0.3 < is_white[upper].sum() / (is_white | is_red)[upper].sum() < 0.7
+    rows, columns = np.nonzero(is_white)
+    assert not body[rows.min() + 6 : rows.max() - 5, columns.min() + 6 : columns.max() - 5].any()
+
+
+def test_legend_says_which_is_which_only_where_there_are_two(tmp_path):
+    write_overlay(None, box(), LABELS, tmp_path / "one.png")
+    write_overlay(None, box(), LABELS, tmp_path / "two.png", reference=box())
+    one, two = (picture(tmp_path / f"{name}.png")[-30:] for name in ("one", "two"))
+    assert np.ptp(np.nonzero(two.any((0, 2)))) > 1.4 * np.ptp(np.nonzero(one.any((0, 2))))
 
 
 def test_pixels_have_the_shape_of_their_voxels(tmp_path):
-    volume = Volume(np.ones((1, 20, 20, 1), np.uint8), np.diag([1.0, 3.0, 5.0, 1.0]))
-    write_overlay(None, volume, LABELS, tmp_path / "case.png")
-    found = np.argwhere(picture(tmp_path / "case.png")[:-40, :, 0] > 90)
+    data = np.zeros((1, 40, 40, 1), np.uint8)
+    data[0, 10:30, 10:30] = 1
+    write_overlay(None, Volume(data, np.diag([1.0, 3.0, 5.0, 1.0])), LABELS, tmp_path / "case.png")
+    pixels = picture(tmp_path / "case.png")[:-40]
+    found = np.argwhere((pixels[..., 0] > 40) & (pixels[..., 2] < 30))
     height, width = np.ptp(found, axis=0)
     assert height / width == pytest.approx(3, rel=0.03)
 
@@ -117,7 +146,7 @@ def test_images_that_are_not_ct_are_shown_between_percentiles(tmp_path):
     axial = panels(picture(tmp_path / "mr.png"))[0]
     column = axial[:, axial.shape[1] * 3 // 10].min(-1)
     assert column.max() > 200
-    assert column.min() < 20
+    assert column.min() < 30
 
 
 @pytest.mark.parametrize("data", [np.zeros((1, 5, 6, 7)), np.full((1, 5, 6, 7), np.nan)])
@@ -128,9 +157,38 @@ def test_nothing_to_show_is_still_a_picture(tmp_path, data):
 
 
 def test_any_case_id_can_be_a_title(tmp_path):
-    for name in ("a $x_{$ b", "症例", "<b>"):
+    for name in ("a $x_{$ b", "症例", "<b>", "x" * 240):
         write_overlay(None, four_organs(), LABELS, tmp_path / f"{name}.png")
         assert picture(tmp_path / f"{name}.png")[:30].max() > 200
+
+
+def test_a_picture_does_not_wait_for_matplotlib(tmp_path):
+    program = (
+        "import sys, numpy as np; from medgan.labels import LabelMap; from medgan.report.overlay import write_overlay; "
+        "from medgan.volume.volume import Volume; volume = Volume(np.ones((1, 9, 9, 9), np.uint8), np.eye(4)); "
+        "write_overlay(None, volume, LabelMap.from_mapping({'a': 1}), sys.argv[1]); print('matplotlib' in sys.modules)"
+    )
+    path = tmp_path / "a.png"
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert path.is_file()
+
+
+def test_picture_shows_the_surroundings_of_the_organs_only(tmp_path):
+    data = np.zeros((1, 100, 100, 100), np.uint8)
+    data[0, 70:80, 70:80, 70:80] = 1
+    write_overlay(None, Volume(data, RAS), LABELS, tmp_path / "case.png")
+    axial = panels(picture(tmp_path / "case.png"))[0]
+    share = np.mean(axial[..., 0] > 40)
+    assert share == pytest.approx((20 / (20 + 2 * 20)) ** 2, rel=0.25)  # 20 mm, with 20 mm around it
+
+
+def test_different_outlines_stay_small_files(tmp_path):
+    noise = np.random.default_rng(0).integers(-200, 300, (1, 200, 200, 60)).astype(np.int16)
+    labels = np.zeros(noise.shape, np.uint8)
+    labels[0, 5:-5, 5:-5, 5:-5] = 1
+    write_overlay(Volume(noise, RAS), Volume(labels, RAS), LABELS, tmp_path / "case.png", reference=Volume(labels, RAS))
+    assert (tmp_path / "case.png").stat().st_size < 350_000  # noise in every pixel; CT stays below 250 kB
 
 
 def test_volumes_on_different_grids_are_refused(tmp_path):

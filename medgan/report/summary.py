@@ -1,26 +1,27 @@
-"""Scores of many cases as a table (scores.csv) and summarised per organ and metric (summary.json)."""
+"""Scores of many cases summarised per organ and metric: summary.json."""
 
-import csv
 import json
 import math
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from medgan.errors import MedganError, raise_all
-from medgan.evaluation.scores import METRICS, Score
-from medgan.evaluation.surface import BOUNDARY_VOXELS
-from medgan.files import write_json, write_text
+from medgan.config import EvaluationConfig
+from medgan.errors import MedganError
+from medgan.evaluation.metrics import Better, Undefined, metric_named, value_of
+from medgan.evaluation.scores import Score, in_order_of_cases
+from medgan.evaluation.statistics import MEAN_INTERVAL, Agreement, bland_altman, mean_interval, median_interval
+from medgan.evaluation.surface import SURFACES
+from medgan.files import write_json
 from medgan.provenance import package_versions
+from medgan.report.page import cases_text
 
-NUM_RESAMPLES = 2000
-_COLUMNS = tuple(f.name for f in fields(Score))
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+INTERVAL = f"of the mean: {MEAN_INTERVAL}; of the median: 95% between order statistics"
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,27 @@ class MetricSummary:
     """One metric of one organ over the cases. Only defined values count; everything but the counts may be NaN.
 
     Attributes:
-        n: cases in which the metric is defined.
-        n_undefined: cases in which it is not.
-        mean: of the defined values, like all that follow.
+        n: cases that count: the metric is defined in them, or penalised.
+        n_undefined: cases that do not: the metric is undefined and has no penalty.
+        n_penalised: of the `n`, those that count as the worst possible value; 0 under the policy "count".
+        mean: of the values that count, like all that follow.
         sd: sample standard deviation (n - 1).
         median: the middle.
         q1: first quartile.
         q3: third quartile.
         minimum: the smallest.
         maximum: the largest.
-        mean_low: lower end of the 95% bootstrap interval of the mean; NaN for fewer than two values.
+        mean_low: lower end of the 95% interval of the mean; NaN for fewer than two values.
         mean_high: its upper end.
+        median_low: lower end of the 95% interval of the median; NaN for fewer than six values.
+        median_high: its upper end.
+        worst_case: id of the case with the worst value that counts, of several the first by id; empty without one, and
+            for a metric that is not judged.
     """
 
     n: int
     n_undefined: int
+    n_penalised: int = 0
     mean: float = math.nan
     sd: float = math.nan
     median: float = math.nan
@@ -52,11 +59,14 @@ class MetricSummary:
     maximum: float = math.nan
     mean_low: float = math.nan
     mean_high: float = math.nan
+    median_low: float = math.nan
+    median_high: float = math.nan
+    worst_case: str = ""
 
 
 @dataclass(frozen=True)
 class OrganSummary:
-    """One organ over the cases.
+    """One organ, or group of organs, over the cases.
 
     Attributes:
         organ: its name.
@@ -64,7 +74,10 @@ class OrganSummary:
         num_missed: cases with the organ in the reference and none of it in the prediction.
         num_invented: cases with the organ in the prediction and none of it in the reference.
         num_absent: cases with the organ in neither.
-        metrics: a summary per key of `METRICS`.
+        tolerance_mm: of its surface Dice.
+        metrics: a summary per metric, in the order of the scores.
+        agreement: of predicted and reference volumes in ml (Bland-Altman), organs missed and invented included, absent
+            ones not; None if the organ is absent in every case.
     """
 
     organ: str
@@ -72,7 +85,9 @@ class OrganSummary:
     num_missed: int
     num_invented: int
     num_absent: int
+    tolerance_mm: float
     metrics: Mapping[str, MetricSummary]
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +97,10 @@ class Summary:
     Attributes:
         num_cases: cases scored.
         organs: in the order of the scores.
-        surface_definition: what the distances were measured between.
-        surface_tolerance_mm: of the surface Dice.
+        evaluation: the settings it was made with, as `EvaluationConfig.model_dump(mode="json")` gives them.
+        surface_definition: what the distances were measured between, in one sentence.
+        penalty_mm: smallest and largest of what a distance counts as where an organ is missed or invented; None if such
+            cases are left out and counted.
         interval: how the intervals were made.
         versions: of the software that computed it.
         not_evaluated: cases that could not be compared, and one sentence why.
@@ -92,29 +109,41 @@ class Summary:
 
     num_cases: int
     organs: tuple[OrganSummary, ...]
-    surface_tolerance_mm: float
-    surface_definition: str = BOUNDARY_VOXELS
-    interval: str = f"95% percentile bootstrap of the mean over cases, {NUM_RESAMPLES} resamples"
+    evaluation: Mapping[str, Any]
+    surface_definition: str
+    penalty_mm: tuple[float, float] | None = None
+    interval: str = INTERVAL
     versions: Mapping[str, str] = field(default_factory=package_versions)
     not_evaluated: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def undefined(self) -> Undefined:
+        """What is done with the distances of an organ missed or invented: "count" or "penalise"."""
+        return cast(Undefined, self.evaluation["undefined"])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics, in order."""
+        return tuple(self.organs[0].metrics)
 
 
 def summarise(
     scores: Sequence[Score],
     *,
-    surface_tolerance_mm: float,
+    evaluation: EvaluationConfig,
     not_evaluated: Mapping[str, str] | None = None,
-    settings: Mapping[str, object] | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Summary:
     """Return the summary of `scores`, per organ and metric.
 
-    Undefined values are counted, never averaged; an organ missed or invented is counted by name.
+    Undefined values are counted, and left out of means or penalised as `evaluation.undefined` says; an organ missed or
+    invented is counted by name.
 
     Args:
         scores: of all cases, in any order.
-        surface_tolerance_mm: with which they were made.
+        evaluation: the settings with which they were made.
         not_evaluated: cases without scores, and one sentence why.
         settings: kept as they are for the record.
         seed: of the bootstrap.
@@ -124,48 +153,61 @@ def summarise(
     """
     if not scores:
         raise MedganError("a summary needs at least one scored case, found none.")
-    organs = tuple(
-        _summarise_organ(organ, [score for score in scores if score.organ == organ], seed=seed)
-        for organ in dict.fromkeys(score.organ for score in scores)
-    )
+    by_organ: dict[str, list[Score]] = {}
+    for score in scores:
+        by_organ.setdefault(score.organ, []).append(score)
+    diagonals = [score.diagonal_mm for score in scores]
     return Summary(
         num_cases=len({score.case_id for score in scores}),
-        organs=organs,
-        surface_tolerance_mm=surface_tolerance_mm,
+        organs=tuple(_summarise_organ(organ, members, evaluation, seed) for organ, members in by_organ.items()),
+        evaluation=evaluation.model_dump(mode="json"),
+        surface_definition=SURFACES[evaluation.surface],
+        penalty_mm=(min(diagonals), max(diagonals)) if evaluation.undefined == "penalise" else None,
         not_evaluated=dict(not_evaluated or {}),
         settings={**(settings or {}), "bootstrap_seed": seed},
     )
 
 
-def summarise_values(values: Sequence[float], *, seed: int = 0) -> MetricSummary:
-    """Return the summary of one metric's values, NaN where undefined.
+def summarise_metric(scores: Sequence[Score], name: str, *, undefined: Undefined, seed: int = 0) -> MetricSummary:
+    """Return the summary of one metric over the scores of one organ.
 
-    The interval depends on the values and the seed alone, not on what else is summarised.
+    It depends on the scores and the seed alone, not on their order or on what else is summarised.
     """
-    defined = np.array([value for value in values if not math.isnan(value)])
-    n, n_undefined = defined.size, len(values) - defined.size
+    scores = in_order_of_cases(scores)
+    values = np.array([value_of(score, name, undefined=undefined) for score in scores])
+    counts = ~np.isnan(values)
+    defined = values[counts]
+    n = int(defined.size)
     if not n:
-        return MetricSummary(n, n_undefined)
-    several = n > 1
-    low, high = np.percentile(_resample_weights(n, seed) @ defined, (2.5, 97.5)) if several else (math.nan, math.nan)
+        return MetricSummary(n, len(scores))
     minimum, q1, median, q3, maximum = np.percentile(defined, (0, 25, 50, 75, 100)).tolist()
+    mean_low, mean_high = mean_interval(defined, seed=seed)
+    median_low, median_high = median_interval(defined)
     return MetricSummary(
         n=n,
-        n_undefined=n_undefined,
+        n_undefined=len(scores) - n,
+        n_penalised=sum(
+            math.isnan(score[name]) for score, is_counted in zip(scores, counts, strict=True) if is_counted
+        ),
         mean=float(defined.mean()),
-        sd=float(defined.std(ddof=1)) if several else math.nan,
+        sd=float(defined.std(ddof=1)) if n > 1 else math.nan,
         median=median,
         q1=q1,
         q3=q3,
         minimum=minimum,
         maximum=maximum,
-        mean_low=float(low),
-        mean_high=float(high),
+        mean_low=mean_low,
+        mean_high=mean_high,
+        median_low=median_low,
+        median_high=median_high,
+        worst_case=_worst_case(scores, values, metric_named(name).better),
     )
 
 
 def summarise_briefly(summary: Summary) -> list[str]:
     """Return a line per organ for the terminal: mean Dice and HD95, each with its n, and what was missed or invented.
+
+    Another percentile, or the Hausdorff distance, stands in for HD95 where that was not measured.
 
     Example:
         >>> for line in summarise_briefly(summary): print(line)
@@ -173,17 +215,27 @@ def summarise_briefly(summary: Summary) -> list[str]:
         heart      Dice 0.941 (n 3)  HD95 3.0 mm (n 3)
     """
     width = max(len(organ.organ) for organ in summary.organs)
+    distance = next((name for name in ("hd95_mm", *summary.metrics) if _is_distance(name, summary)), None)
     lines = []
     for organ in summary.organs:
-        dice, hd95 = organ.metrics["dice"], organ.metrics["hd95_mm"]
-        line = f"{organ.organ:<{width}}  Dice {dice.mean:.3f} (n {dice.n})  HD95 {hd95.mean:.1f} mm (n {hd95.n})"
-        line += f"  missed in {organ.num_missed}" if organ.num_missed else ""
-        lines.append(line + (f"  invented in {organ.num_invented}" if organ.num_invented else ""))
+        parts = [f"{organ.organ:<{width}}"]
+        if dice := organ.metrics.get("dice"):
+            parts.append(f"Dice {_mean(dice, '.3f')} {_count(dice)}")
+        if distance:
+            title, metric = metric_named(distance).title, organ.metrics[distance]
+            parts.append(f"{title} {_mean(metric, '.1f', ' mm')} {_count(metric)}")
+        parts += [f"missed in {organ.num_missed}"] if organ.num_missed else []
+        parts += [f"invented in {organ.num_invented}"] if organ.num_invented else []
+        lines.append("  ".join(parts))
     return lines
 
 
 def write_summary(summary: Summary, path: str | Path) -> None:
-    """Write `summary` to `path` as JSON, atomically; NaN becomes null."""
+    """Write `summary` to `path` as JSON, atomically; NaN becomes null.
+
+    Raises:
+        MedganError: if the file cannot be written.
+    """
     document = asdict(summary)
     document["organs"] = {organ.pop("organ"): organ for organ in document["organs"]}
     write_json(path, document)
@@ -193,100 +245,145 @@ def read_summary(path: str | Path) -> Summary:
     """Read what `write_summary` wrote.
 
     Raises:
-        MedganError: if the file is missing or is not such a summary.
+        MedganError: if the file is missing, of an older medgan, or not such a summary.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-        organs = tuple(_organ_from_json(name, organ) for name, organ in document.pop("organs").items())
-        return Summary(organs=organs, **document)
     except OSError as error:
         raise MedganError(
             f"summary {path} could not be read: {error.strerror}. Run `medgan evaluate` first."
         ) from error
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, RecursionError) as error:
+        raise _no_summary(path, f"no JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise _no_summary(path, f"{document!r:.80}")
+    if "surface_tolerance_mm" in document and "evaluation" not in document:
         raise MedganError(
-            f"summary {path} must be the JSON that `medgan evaluate` writes, found something else ({error}). "
-            "Run `medgan evaluate` again."
-        ) from error
-
-
-def write_scores_csv(scores: Sequence[Score], path: str | Path) -> None:
-    """Write one row per score to `path`, atomically; an undefined value is an empty cell.
-
-    Text that a spreadsheet would run as a formula (it starts with =, +, -, @ or a control character) gets a leading
-    apostrophe, and so does text that starts with one; `read_scores_csv` takes it off again.
-    """
-    rows = [[_cell(getattr(score, column)) for column in _COLUMNS] for score in scores]
-    write_text(path, "".join(",".join(row) + "\n" for row in [_COLUMNS, *rows]))
-
-
-def read_scores_csv(path: str | Path) -> list[Score]:
-    """Read the scores that `write_scores_csv` wrote; further columns are left alone.
-
-    Raises:
-        MedganError: if the file is missing, or with every bad row listed.
-    """
+            f"summary {path} has no section evaluation: an older medgan wrote it. Run `medgan evaluate` again."
+        )
+    if missing := [each.name for each in fields(Summary) if each.name not in document]:
+        raise _no_summary(path, f"no {missing[0]}")
+    if not isinstance(document["organs"], dict):
+        raise _no_summary(path, f"{document['organs']!r:.80} as organs")
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedganError(f"scores {path} could not be read: {error}. Run `medgan evaluate` first.") from error
-    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise MedganError(f"scores {path} must have the columns {', '.join(_COLUMNS)}; missing: {', '.join(missing)}.")
-    problems: list[str] = []
-    scores = [_score_from_row(row, line, problems) for line, row in enumerate(rows, start=2)]
-    raise_all(problems, where=f"scores {path}")
-    return [score for score in scores if score is not None]
+        summary = TypeAdapter(Summary).validate_json(json.dumps(_with_named_organs(document)), strict=True)
+        EvaluationConfig.model_validate(summary.evaluation)
+    except ValidationError as error:
+        raise _no_summary(path, _first_fault(error, document)) from error
+    if fault := _contradiction(summary):
+        raise _no_summary(path, fault)
+    return summary
 
 
-def _summarise_organ(organ: str, scores: Sequence[Score], *, seed: int) -> OrganSummary:
+def check_same_evaluation(scores: Sequence[Score], summary: Summary, folder: Path) -> None:
+    """Raise `MedganError` unless the scores in a folder are those that its summary is of, organ by organ."""
+    counts = Counter(score.organ for score in scores)
+    summarised = {organ.organ: organ.num_cases for organ in summary.organs}
+    num_cases = len({score.case_id for score in scores})
+    if counts != summarised or num_cases != summary.num_cases:
+        raise MedganError(
+            f"scores.csv and summary.json in {folder} must be of one evaluation, found "
+            f"{_counted_organs(num_cases, counts)} and {_counted_organs(summary.num_cases, summarised)}. "
+            "Run `medgan evaluate` again."
+        )
+
+
+def _counted_organs(num_cases: int, counts: Mapping[str, int]) -> str:
+    """Return how many cases there are, and of which organs; with their number where they are not in every case."""
+    organs = [name if count == num_cases else f"{name} ({count})" for name, count in sorted(counts.items())]
+    return f"{cases_text(num_cases)} of {', '.join(organs)}"
+
+
+def _summarise_organ(organ: str, scores: Sequence[Score], evaluation: EvaluationConfig, seed: int) -> OrganSummary:
+    present = [score for score in in_order_of_cases(scores) if not score.is_absent]
+    volumes = [[score[name] for score in present] for name in ("prediction_ml", "reference_ml")]
     return OrganSummary(
         organ=organ,
         num_cases=len(scores),
         num_missed=sum(score.is_missed for score in scores),
         num_invented=sum(score.is_invented for score in scores),
-        num_absent=sum(score.is_absent for score in scores),
-        metrics={name: summarise_values([getattr(score, name) for score in scores], seed=seed) for name in METRICS},
+        num_absent=len(scores) - len(present),
+        tolerance_mm=evaluation.tolerance_of(organ),
+        metrics={
+            name: summarise_metric(scores, name, undefined=evaluation.undefined, seed=seed) for name in scores[0].values
+        },
+        agreement=bland_altman(*volumes) if present else None,
     )
 
 
-@lru_cache(maxsize=4)
-def _resample_weights(n: int, seed: int) -> np.ndarray:
-    """Return (resamples, n): how often each of n cases is drawn, divided by n."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES) / n
+def _worst_case(scores: Sequence[Score], values: np.ndarray, better: Better | None) -> str:
+    """Return the id of the first case with the worst value that is not NaN; empty if values are not judged."""
+    if better is None:
+        return ""
+    badness = {"higher": -values, "lower": values, "near zero": np.abs(values)}[better]
+    return scores[int(np.nanargmax(badness))].case_id
 
 
-def _organ_from_json(name: str, document: dict[str, Any]) -> OrganSummary:
-    metrics = {
-        metric: MetricSummary(**{**values, **{key: math.nan for key, value in values.items() if value is None}})
-        for metric, values in document.pop("metrics").items()
+def _is_distance(name: str, summary: Summary) -> bool:
+    return name in summary.metrics and (name == "hausdorff_mm" or metric_named(name).title.startswith("HD"))
+
+
+def _mean(metric: MetricSummary, digits: str, unit: str = "") -> str:
+    return "undefined" if math.isnan(metric.mean) else f"{metric.mean:{digits}}{unit}"
+
+
+def _count(metric: MetricSummary) -> str:
+    return f"(n {metric.n}, {metric.n_penalised} penalised)" if metric.n_penalised else f"(n {metric.n})"
+
+
+def _no_summary(path: str | Path, found: str) -> MedganError:
+    return MedganError(
+        f"summary {path} must be the JSON that `medgan evaluate` writes, found {found}. Run `medgan evaluate` again."
+    )
+
+
+def _first_fault(error: ValidationError, document: dict[str, Any]) -> str:
+    """Return the first place of a document that is not as it must be, and what stands there."""
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    if place[:1] == ["organs"] and len(place) > 1:
+        place[1] = list(document["organs"])[int(place[1])]
+    if error.title == EvaluationConfig.__name__:
+        place = ["evaluation", *place]
+    key = ".".join(place)
+    return f"no {key}" if first["type"] == "missing" else f"{first['input']!r:.80} as {key}"
+
+
+def _contradiction(summary: Summary) -> str:
+    """Return what in a summary does not go together, empty if all does."""
+    if not summary.organs:
+        return "no organs"
+    if missing := [name for name in EvaluationConfig.model_fields if name not in summary.evaluation]:
+        return f"no evaluation.{missing[0]}"
+    for organ in summary.organs:
+        if tuple(organ.metrics) != summary.metrics:
+            return f"other metrics of {organ.organ} than of {summary.organs[0].organ}"
+    evaluation = EvaluationConfig.model_validate(summary.evaluation)
+    others = [definition for surface, definition in SURFACES.items() if surface != evaluation.surface]
+    contradicted = {
+        "undefined": (summary.penalty_mm is None) == (evaluation.undefined == "penalise"),
+        "surface": summary.surface_definition in others,
+        "surface_tolerance_mm": any(evaluation.tolerance_of(o.organ) != o.tolerance_mm for o in summary.organs),
     }
-    return OrganSummary(organ=name, metrics=metrics, **document)
+    name = next((name for name, is_contradicted in contradicted.items() if is_contradicted), None)
+    return f"{summary.evaluation[name]!r:.80} as evaluation.{name}, with which it was not made" if name else ""
 
 
-def _cell(value: str | float) -> str:
-    if not isinstance(value, str):
-        return "" if math.isnan(value) else repr(float(value))
-    text = f"'{value}" if value.startswith(_FORMULA_STARTS) else value
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text  # csv.writer leaves \r bare
+def _with_named_organs(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a summary with its organs as a list, each with its name, and NaN for numbers that are null."""
+    return {**document, "organs": [_named_organ(name, organ) for name, organ in document["organs"].items()]}
 
 
-def _score_from_row(row: dict[str, str | None], line: int, problems: list[str]) -> Score | None:
-    values: dict[str, Any] = {}
-    for column in _COLUMNS:
-        text = row[column]
-        if text is None:
-            problems.append(f"line {line}: column {column} is missing; the line is too short.")
-            return None
-        if column in ("case_id", "organ"):
-            values[column] = text.removeprefix("'")
-            continue
-        try:
-            values[column] = float(text) if text else math.nan
-        except ValueError:
-            problems.append(f"line {line}: {column} must be a number or empty, found {text!r}.")
-            return None
-    return Score(**values)
+def _named_organ(name: str, organ: Any) -> Any:
+    if not isinstance(organ, dict):
+        return organ
+    metrics = {"metrics": _with_nan(organ["metrics"])} if "metrics" in organ else {}
+    agreement = {"agreement": _with_nan(organ["agreement"])} if organ.get("agreement") else {}
+    return {**organ, **metrics, **agreement, "organ": name}
+
+
+def _with_nan(value: Any) -> Any:
+    """Return JSON with NaN where it says null."""
+    if isinstance(value, dict):
+        return {name: _with_nan(inner) for name, inner in value.items()}
+    return math.nan if value is None else value
