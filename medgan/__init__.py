@@ -22,6 +22,7 @@ _HOMES = {
     "MedganError": "medgan.errors",
     "Predictor": "medgan.inference.predictor",
     "Volume": "medgan.volume.volume",
+    "compare": "medgan.pipeline",
     "evaluate": "medgan.pipeline",
     "load_config": "medgan.config",
     "predict": "medgan.pipeline",
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from medgan.errors import MedganError
     from medgan.inference.predictor import Predictor
     from medgan.labels import LabelMap
-    from medgan.pipeline import evaluate, predict, train
+    from medgan.pipeline import compare, evaluate, predict, train
     from medgan.volume.readers import read_label, read_volume
     from medgan.volume.volume import Volume
     from medgan.volume.writers import write_volume
@@ -47,6 +48,7 @@ __all__ = [
     "MedganError",
     "Predictor",
     "Volume",
+    "compare",
     "evaluate",
     "load_config",
     "predict",

@@ -1,7 +1,10 @@
 """The command line: parse, call one function, exit code. 0 done, 1 some cases failed, 2 the user can fix it."""
 
+import json
+import re
 import sys
 import warnings
+from collections.abc import Sized
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,8 @@ from medgan import __version__
 from medgan.errors import MedganError
 
 INTERRUPTED = 130
+_LIST = "\n  - "  # of several problems
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 app = typer.Typer(
     name="medgan",
@@ -21,11 +26,20 @@ app = typer.Typer(
     help="Segment medical volumes with a U-Net trained against a discriminator.\n\nStart with: medgan quickstart",
 )
 
+
+def _folder(text: str) -> Path:
+    """Return the folder of a name; an empty one would be the current folder."""
+    if not text:
+        raise MedganError("--out: must name a folder, found nothing; say . for the current one.")
+    return Path(text)
+
+
 Root = Annotated[
     Path | None, typer.Option("--root", help="Folder that a manifest's paths may not leave; default: its own.")
 ]
 Split = Annotated[str | None, typer.Option(help="Of a manifest, only this split: train, val or test.")]
 Deidentify = Annotated[bool, typer.Option("--deidentify", help="DICOM outputs without patient, with new UIDs.")]
+Results = Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.", parser=_folder, metavar="<path>")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
@@ -35,7 +49,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except MedganError as error:
-        print(f"medgan: {error}", file=sys.stderr)
+        print(f"medgan: {_visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as left:
         if left.code == INTERRUPTED:  # typer's word for Ctrl-C
@@ -46,7 +60,15 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print medgan's own warnings as one line; what libraries warn each other of is not for users."""
     if category is UserWarning:
-        print(f"medgan: {message}", file=sys.stderr)
+        print(f"medgan: {_visible(str(message))}", file=sys.stderr)
+
+
+def _visible(text: str) -> str:
+    """Return text with its control characters, and those that turn its direction, as escapes, but for those of a list.
+
+    File names may hold them, and a terminal would obey.
+    """
+    return _LIST.join(_CONTROLS.sub(lambda found: ascii(found[0])[1:-1], part) for part in text.split(_LIST))
 
 
 @app.callback(invoke_without_command=True)
@@ -178,7 +200,7 @@ def check(
         print(line)
     if not report.organs:
         print("note: without --labels, unknown values, absent organs and swapped sides were not looked for.")
-    print(f"{len(report.done)} cases are usable, {len(report.failed)} are not.")
+    print(_tally("usable", report.done, report.failed))
     _finish(report.failed)
 
 
@@ -237,7 +259,7 @@ def predict(
         overrides=setting or (),
         stage=on_console,
     )
-    print(f"predictions  {outcome.folder} ({len(outcome.done)} cases)")
+    print(f"predictions  {outcome.folder} ({_cases(len(outcome.done))})")
     _finish(outcome.failed)
 
 
@@ -266,49 +288,109 @@ def convert(
 
 @app.command()
 def evaluate(
-    reference: Annotated[Path, typer.Argument(help="A label file, a folder of them, or a manifest.")],
-    prediction: Annotated[Path, typer.Argument(help="A label file, or a folder with one per case.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
-    labels: Annotated[Path | None, typer.Option(help="Labels file; default: as recorded with predictions.")] = None,
-    split: Split = None,
-    root: Root = None,
-    tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of surface Dice in mm.")] = 2.0,
+    reference: Annotated[Path | None, typer.Argument(help="Label file, folder, manifest or CSV of pairs.")] = None,
+    prediction: Annotated[Path | None, typer.Argument(help="Label file, or folder of them named alike.")] = None,
+    *,
+    out: Results,
+    references: Annotated[Path | None, typer.Option("--reference", hidden=True)] = None,
+    predictions: Annotated[Path | None, typer.Option("--prediction", hidden=True)] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels file, or heart=3,aorta=4; default: found.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, to see in the report.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="Folder of masks: only inside does anything count.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a manifest: train, val or test.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that a manifest's paths may not leave.")] = None,
+    tolerance: Annotated[
+        str | None, typer.Option("--tolerance-mm", help="Of surface Dice in mm: 2, or heart=3,aorta=1.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML whose section evaluation is to be used.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="evaluation.key=value; repeatable.")] = None,
+    resample: Annotated[bool, typer.Option("--resample", help="Bring predictions onto the references' grids.")] = False,
+    view: Annotated[list[str] | None, typer.Option(help="Case to show in 3D, or worst:3; repeatable.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
 ) -> None:
-    """Compare predictions with references.
-
-    Writes scores.csv, summary.json and report.html.
+    """Compare predictions with references (or: --reference A --prediction B).
 
     Example: medgan evaluate manifest.csv predictions --split test -o evaluation
     """
+    from medgan.config import load_evaluation
     from medgan.pipeline import evaluate as run
     from medgan.progress import on_console
 
+    given = _one_of(reference, references, name="reference")
+    if given is None:
+        raise MedganError("reference: is missing; medgan evaluate REFERENCE PREDICTION -o OUT, or a CSV of pairs.")
+    overrides = [f"evaluation.surface_tolerance_mm={_tolerance(tolerance)}"] if tolerance is not None else []
     outcome = run(
-        reference,
-        prediction,
+        given,
+        _one_of(prediction, predictions, name="prediction"),
         out,
         labels=labels,
+        images=images,
+        regions=regions,
         split=split,
         root=root,
-        surface_tolerance_mm=tolerance_mm,
+        settings=load_evaluation(config, [*(setting or ()), *overrides]),
+        resample=resample,
+        view=view or (),
+        workers=workers,
         stage=on_console,
     )
     _print_means(out)
     print(f"report       {outcome.folder / 'report.html'}")
+    print(_tally("evaluated", outcome.done, outcome.failed))
     _finish(outcome.failed)
 
 
 @app.command()
-def report(
-    out: Annotated[Path, typer.Argument(help="Folder with scores.csv, as medgan evaluate writes.")],
+def compare(
+    evaluations: Annotated[list[Path], typer.Argument(help="Two folders or more that medgan evaluate wrote.")],
+    out: Results,
+    names: Annotated[str | None, typer.Option(help="Names of the methods, comma between; default: folders'.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma between, or all; default: dice,hd95_mm.", show_default=False)
+    ] = None,
+    undefined: Annotated[
+        str | None, typer.Option(help="count or penalise organs missed; default: as evaluated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of bootstrap and permutations.")] = 0,
 ) -> None:
-    """Write report.html anew from the scores.
+    """Compare methods on the same cases: differences, tests, ranks.
 
-    Example: medgan report evaluation
+    Writes comparison.html, comparison.json and tables.
+
+    Example: medgan compare evaluation/unet evaluation/gan -o comparison
     """
-    from medgan.report.html import write_report
+    from medgan.pipeline import compare as run
+    from medgan.report.comparison import compare_briefly
 
-    print(f"report       {write_report(out)}")
+    comparison = run(
+        evaluations,
+        out,
+        names=_separated(names),
+        metrics=_separated(metrics),
+        undefined=undefined,
+        seed=seed,
+    )
+    for line in compare_briefly(comparison):
+        print(line)
+    print(f"comparison   {out / 'comparison.html'}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder that medgan evaluate wrote.")],
+    figures: Annotated[bool, typer.Option("--figures", help="Also write figures/: SVG and PNG.")] = False,
+) -> None:
+    """Write report.html and tables/ anew from scores.csv and summary.json.
+
+    Example: medgan report evaluation --figures
+    """
+    from medgan.pipeline import report as run
+
+    print(f"report       {run(folder, figures=figures)}")
+    print(f"tables       {folder / 'tables'}")
+    if figures:
+        print(f"figures      {folder / 'figures'}")
 
 
 def _print_means(folder: Path) -> None:
@@ -319,10 +401,45 @@ def _print_means(folder: Path) -> None:
         print(line)
 
 
+def _one_of(argument: Path | None, option: Path | None, *, name: str) -> Path | None:
+    """Return what was given as an argument or as an option, which are two ways to say one thing."""
+    if argument is not None and option is not None:
+        raise MedganError(f"{name}: is given twice, {argument} and --{name} {option}; give it once.")
+    return option if argument is None else argument
+
+
+def _tolerance(text: str) -> str:
+    """Return a tolerance as YAML: a number as it is, "heart=3,aorta=1" as a mapping."""
+    if "=" not in text and text.strip():
+        return text
+    pairs = [[side.strip() for side in part.partition("=")] for part in text.split(",")]
+    if not all(organ and value for organ, _, value in pairs):
+        raise MedganError(f"--tolerance-mm: must be a number, or such as heart=3,aorta=1, found {text!r:.80}.")
+    organs = [organ for organ, *_ in pairs]
+    if twice := [organ for organ in dict.fromkeys(organs) if organs.count(organ) > 1]:
+        raise MedganError(f"--tolerance-mm: each organ must have one tolerance, found several for {', '.join(twice)}.")
+    return "{" + ", ".join(f"{json.dumps(organ)}: {value}" for organ, _, value in pairs) + "}"
+
+
+def _separated(text: str | None) -> list[str] | None:
+    """Return what stands between commas; None of None."""
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _tally(word: str, done: Sized, failed: Sized) -> str:
+    """Return "12 cases are evaluated, 1 is not."."""
+    are, are_not = ("is" if len(found) == 1 else "are" for found in (done, failed))
+    return f"{_cases(len(done))} {are} {word}, {len(failed)} {are_not} not."
+
+
+def _cases(count: int) -> str:
+    return f"{count} case" if count == 1 else f"{count} cases"
+
+
 def _finish(failed: dict[str, str]) -> None:
     """Say which cases failed, and exit with 1 if any did."""
     for case_id, reason in failed.items():
-        print(f"failed: {case_id}: {reason}", file=sys.stderr)
+        print(f"failed: {_visible(case_id)}: {_visible(reason)}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 

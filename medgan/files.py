@@ -5,7 +5,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,33 @@ def atomic_path(path: str | Path, *, is_private: bool = False) -> Iterator[Path]
             temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: str | Path, *, files: Sequence[str] = (), folders: Sequence[str] = ()) -> None:
+    """Check that results could be written into a folder, before the work they take; it need not be there yet.
+
+    Args:
+        folder: of the results.
+        files: names of files to be written there; those that are there already are replaced.
+        folders: names of folders to be filled there, which may be no links.
+
+    Raises:
+        MedganError: if something is in the way, or may not be written to.
+    """
+    if not str(folder):
+        raise MedganError("the folder of the results must have a name, found an empty one.")
+    folder = Path(folder)
+    try:
+        for place in (folder, *(folder / name for name in folders)):
+            _check_writable(place)
+        for path in (folder / name for name in folders):
+            if path.is_symlink():
+                raise MedganError(f"{path}: is a link, behind which nothing is to be replaced; remove it.")
+        for path in (folder / name for name in files):
+            if path.is_dir():
+                raise MedganError(f"{path}: is a folder where a file is to be written; remove or rename it.")
+    except (OSError, ValueError) as error:  # a name too long, a null character in it
+        raise MedganError(f"{folder} cannot hold results: {getattr(error, 'strerror', None) or error}.") from error
+
+
 def write_text(path: str | Path, text: str, *, is_private: bool = False) -> None:
     """Write `text` to `path` as UTF-8, atomically; `is_private` as in `atomic_path`."""
     with atomic_path(path, is_private=is_private) as temporary:
@@ -74,6 +101,15 @@ def sha256_of(path: str | Path) -> str:
     for member in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{member.relative_to(path)}\0{sha256_of(member)}\n".encode())
     return digest.hexdigest()
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise `MedganError` unless a folder, or the first of those above it that is there, may be written to."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise MedganError(f"{folder}: cannot be a folder for results, as {there} is none; choose another.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise MedganError(f"{folder}: cannot hold results, as {there} may not be written to; choose another folder.")
 
 
 def _json_ready(value: object) -> object:

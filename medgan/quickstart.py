@@ -66,7 +66,7 @@ def quickstart(
         predicted.folder,
         out / "evaluation",
         split="test",
-        surface_tolerance_mm=config.evaluation.surface_tolerance_mm,
+        settings=config.evaluation,
         stage=stage,
     )
     say(f"report       {evaluated.folder / 'report.html'}")

@@ -108,18 +108,29 @@ def _row_problems(row: Row) -> list[str]:
 def _file_problem(row: Row, field: str, path: Path, *, root: Path) -> str | None:
     start = f"{_named(row)}: {field} {path}"
     try:
-        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-        if not inside:
-            return (
-                f"{start}: lies, or is a symbolic link to a file, outside the data folder {root}. Move it there, or "
-                "name a folder that holds all data as the data root."
-            )
+        if outside := outside_problem(path, root=root):
+            return f"{start}: {outside}"
         if path.is_dir():
             return None if any(path.iterdir()) else f"{start}: is an empty folder."
         return None if path.stat().st_size else f"{start}: is empty (0 bytes)."
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         hint = " Write paths with '/'." if "\\" in str(path) else ""
         return f"{start}: {getattr(error, 'strerror', None) or error}.{hint}"
+
+
+def outside_problem(path: Path, *, root: Path) -> str | None:
+    """Return why a path, resolved, may not be read, as the end of a message, or None if it lies in `root`.
+
+    Raises:
+        ValueError: if it holds a null byte.
+        OSError: if it cannot be resolved.
+    """
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        return None
+    return (
+        f"lies, or is a symbolic link to a file, outside the data folder {root}. Move it there, or name a folder that "
+        "holds all data as the data root."
+    )
 
 
 def _id_conflicts(rows: Sequence[Row]) -> list[str]:

@@ -4,7 +4,7 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -77,36 +77,64 @@ def _text_of(path: Path, *, where: str) -> str:
         raise MedganError(f"{where}: could not be read: {error.strerror or error}.") from error
 
 
-def _csv_rows(text: str, problems: list[str], *, where: str) -> list[Row]:
+def read_cells(path: Path, *, where: str) -> list[tuple[int, list[str]]]:
+    """Return the lines of a CSV file that are not empty: the number of each, and its cells without space around them.
+
+    Args:
+        path: the file.
+        where: opens messages, as in "table pairs.csv".
+
+    Raises:
+        MedganError: if it cannot be read or parsed.
+    """
+    return _cells_of(_text_of(path, where=where), where=where)
+
+
+def _cells_of(text: str, *, where: str) -> list[tuple[int, list[str]]]:
     try:
         table = [[cell.strip() for cell in cells] for cells in csv.reader(io.StringIO(text, newline=""), strict=True)]
     except csv.Error as error:
         raise MedganError(f"{where}: is not valid CSV: {error}.") from error
-    lines = [(number, cells) for number, cells in enumerate(table, start=1) if any(cells)]
+    return [(number, cells) for number, cells in enumerate(table, start=1) if any(cells)]
+
+
+def _csv_rows(text: str, problems: list[str], *, where: str) -> list[Row]:
+    lines = _cells_of(text, where=where)
     if not lines:
         raise MedganError(f"{where}: is empty; it needs the columns case_id and image, and at least one case.")
     (_, header), body = lines[0], lines[1:]
-    problems += _header_problems(header)
-    rows = []
-    for number, cells in body:
-        if len(cells) != len(header):
-            problems.append(f"row {number}: must have {len(header)} cells like the header, found {len(cells)}.")
-        else:
-            rows.append(_row_of_cells(f"row {number}", header, cells))
-    return rows
+    images = [name for name in header if name.startswith("image")]
+    problems += header_problems(header, columns=(*COLUMNS, *images), required=("case_id", *(images[:1] or ["image"])))
+    return [_row_of_cells(f"row {number}", header, cells) for number, cells in full_rows(header, body, problems)]
 
 
-def _header_problems(header: list[str]) -> Iterator[str]:
+def full_rows(header: list[str], body: list[tuple[int, list[str]]], problems: list[str]) -> list[tuple[int, list[str]]]:
+    """Return the rows with as many cells as the header; the others are told in `problems`."""
+    problems += [
+        f"row {number}: must have {len(header)} cells like the header, found {len(cells)}."
+        for number, cells in body
+        if len(cells) != len(header)
+    ]
+    return [(number, cells) for number, cells in body if len(cells) == len(header)]
+
+
+def header_problems(header: list[str], *, columns: Sequence[str], required: Sequence[str]) -> list[str]:
+    """Return what is wrong with the header of a table.
+
+    Args:
+        header: as found.
+        columns: those there may be.
+        required: those there must be.
+    """
     if len(header) == 1 and (separator := next((s for s in ";\t|" if s in header[0]), None)):
-        yield f"cells must be separated by commas, found {separator!r} in the header."
-        return
-    for name in sorted({name for name in header if header.count(name) > 1}):
-        yield f"column {name!r} stands in the header twice."
-    yield from (_unknown("column", name) for name in header if name not in COLUMNS and not name.startswith("image"))
-    if "case_id" not in header:
-        yield "column 'case_id' is missing."
-    if not any(name.startswith("image") for name in header):
-        yield "column 'image' is missing."
+        return [f"cells must be separated by commas, found {separator!r} in the header."]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    misspelt = {name.lower() for name in header if name not in columns}  # told once, not as missing too
+    return [
+        *(f"column {name!r} stands in the header twice." for name in twice),
+        *(_unknown("column", name, columns) for name in header if name not in columns),
+        *(f"column {name!r} is missing." for name in required if name not in header and name not in misspelt),
+    ]
 
 
 def _row_of_cells(place: str, header: list[str], cells: list[str]) -> Row:
@@ -205,9 +233,9 @@ def _text(value: object, where: str, problems: list[str]) -> str:
     return ""
 
 
-def _unknown(kind: str, name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(COLUMNS)} (or image_0, image_1, ...)."
+def _unknown(kind: str, name: str, columns: Sequence[str] = COLUMNS) -> str:
+    close = difflib.get_close_matches(name.lower(), columns, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(dict.fromkeys(columns))}."
     return f"{kind} {name!r} is unknown; {hint}"
 
 

@@ -71,6 +71,17 @@ def resample_label_to(label: Volume, image: Volume, *, where: str) -> Volume:
     Raises:
         MedganError: if labelled voxels exist but none falls inside the image, as with unrelated geometries.
     """
+    moved = nearest_label_on(label, image)
+    if label.data.any() and not moved.data.any():
+        raise MedganError(
+            f"{where}: no labelled voxel falls inside the grid it is brought onto; it lies on "
+            f"{label.describe_grid()}, the other is {image.describe_grid()}."
+        )
+    return moved
+
+
+def nearest_label_on(label: Volume, image: Volume) -> Volume:
+    """Return what `resample_label_to` does, but an empty volume if no labelled voxel falls inside the image."""
     if same_grid(label, image):
         return Volume(label.data, image.affine)
     from scipy.ndimage import affine_transform  # noqa: PLC0415  0.2 s that only such cohorts need
@@ -78,9 +89,4 @@ def resample_label_to(label: Volume, image: Volume, *, where: str) -> Volume:
     matrix = np.linalg.inv(label.affine) @ image.affine
     # "constant" would drop what lies in the outer half of the border voxels, or 1e-15 beyond their centres
     moved = affine_transform(label.data[0], matrix, output_shape=image.shape, order=0, mode="grid-constant", cval=0)
-    if label.data.any() and not moved.any():
-        raise MedganError(
-            f"{where}: no labelled voxel falls inside the image; label grid {label.describe_grid()}, "
-            f"image grid {image.describe_grid()}."
-        )
     return Volume(moved[None], image.affine)

@@ -117,10 +117,22 @@ def read_label(
     Raises:
         MedganError: as for `read_volume`, and if a value is negative, fractional or NaN, or no segment is an organ.
     """
+    found = read_label_or_segments(path, reference=reference, max_voxels=max_voxels)
+    return found.to_label(labels, where=str(path)) if isinstance(found, Segments) else found
+
+
+def read_label_or_segments(
+    path: str | Path, *, reference: Volume | str | Path | None = None, max_voxels: int = MAX_VOXELS
+) -> Volume | Segments:
+    """Return the segments of a file that names them, of any other its label volume; see `read_label`.
+
+    Raises:
+        MedganError: as for `read_label`.
+    """
     path = Path(path)
     segments = _read_segments(path, reference=reference, max_voxels=max_voxels)
     if segments is not None:
-        return segments.to_label(labels, where=str(path))
+        return segments
     label = _as_label(path, read_stored(path, max_voxels=max_voxels))
     return label if reference is None else label_on_grid_of(_grid_of(reference), label)
 
@@ -308,8 +320,8 @@ def _check_finite(path: str | Path, data: np.ndarray) -> None:
         return
     num_nan, num_inf = int(np.isnan(data).sum()), int(np.isinf(data).sum())
     raise MedganError(
-        f"{path} must hold finite values, but {num_nan:,} voxels are NaN and {num_inf:,} are infinite "
-        "(or too large for float32); replace them by the value they stand for."
+        f"{path} must hold finite values, found NaN in {num_nan:,} and infinity (or too large for float32) in "
+        f"{num_inf:,} of its voxels; replace them by the value they stand for."
     )
 
 

@@ -6,8 +6,8 @@ Names in files are free text, in which people write anything, so messages give n
 
 import itertools
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,6 +68,18 @@ class Segment:
         i, j, k = (slice(start, start + size) for start, size in zip(self.start, self.mask.shape, strict=True))
         return i, j, k
 
+    def num_shared(self, other: "Segment") -> int:
+        """Return how many voxels are marked in both of two segments of one grid."""
+        low = np.maximum(self.start, other.start)
+        high = np.minimum(np.add(self.start, self.mask.shape), np.add(other.start, other.mask.shape))
+        if not (low < high).all():
+            return 0
+        parts = (
+            each.mask[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, each.start, strict=True))]
+            for each in (self, other)
+        )
+        return int(np.count_nonzero(np.logical_and(*parts)))
+
 
 @dataclass(frozen=True, eq=False)
 class Segments:
@@ -103,28 +115,40 @@ class Segments:
         Raises:
             MedganError: if `labels` are given and no segment belongs to any of their organs, or one may be two of them.
         """
-        chosen = self._numbered() if labels is None else self._organs_of(labels, where=where)
-        label = np.zeros(self.shape, np.min_scalar_type(max((value for value, _, _ in chosen), default=0)))
-        names = {value: name for value, name, _ in chosen}
-        for value, name, segment in chosen:
-            part = label[segment.box]
-            covered = part[segment.mask]
+        found = self if labels is None else self.as_organs(labels, where=where)
+        names = {s.number: f"segment {s.number}" if labels is None else s.name for s in found.segments}
+
+        def tell(segment: Segment, covered: np.ndarray) -> None:
             for lost, num_voxels in zip(*np.unique(covered[covered > 0], return_counts=True), strict=True):
-                if lost != value:
+                if lost != segment.number:
                     warnings.warn(
-                        f"{where}: {names[lost]} and {name} overlap in {num_voxels:,} voxels; the label volume says "
-                        f"{name} there.",
-                        stacklevel=2,
+                        f"{where}: {names[lost]} and {names[segment.number]} overlap in {num_voxels:,} voxels; the "
+                        f"label volume says {names[segment.number]} there.",
+                        stacklevel=4,
                     )
-            part[segment.mask] = value
+
+        return found.painted(on_segment=tell)
+
+    def painted(self, *, on_segment: Callable[[Segment, np.ndarray], None] | None = None) -> Volume:
+        """Return one label volume of the numbers, as `to_label` does, where the later segment covers the earlier.
+
+        Args:
+            on_segment: called before a segment is painted, with the values that its voxels have so far.
+        """
+        label = np.zeros(self.shape, np.min_scalar_type(max((s.number for s in self.segments), default=0)))
+        for segment in self.segments:
+            part = label[segment.box]
+            if on_segment is not None:
+                on_segment(segment, part[segment.mask])
+            part[segment.mask] = segment.number
         return Volume(label[None], self.affine)
 
-    def _numbered(self) -> list[tuple[int, str, Segment]]:
-        """Return each segment with its number, and what messages call it."""
-        return [(segment.number, f"segment {segment.number}", segment) for segment in self.segments]
+    def as_organs(self, labels: LabelMap, *, where: str) -> "Segments":
+        """Return the segments that belong to organs, with the organs' names and values as theirs; see `to_label`.
 
-    def _organs_of(self, labels: LabelMap, *, where: str) -> list[tuple[int, str, Segment]]:
-        """Return each segment of an organ with the organ's value and name."""
+        Raises:
+            MedganError: if there is none, or one may be two organs.
+        """
         chosen = []
         for segment in self.segments:
             try:
@@ -132,14 +156,24 @@ class Segments:
             except MedganError as error:
                 raise MedganError(f"{where}: segment {segment.number}: {error}") from error
             if organ is not None:
-                chosen.append((organ.value, organ.name, segment))
+                chosen.append(replace(segment, number=organ.value, name=organ.name))
         if not chosen:
             raise MedganError(
                 f"{where}: none of its {len(self.segments)} segments is an organ of the label map "
                 f"({', '.join(labels.names)}); look at their names with medgan inspect, and add those you want to the "
                 "labels file as synonyms."
             )
-        return chosen
+        return Segments(tuple(chosen), self.shape, self.affine)
+
+    def shared_voxels(self) -> dict[tuple[str, str], int]:
+        """Return how many voxels any two segments of different numbers share, by their names; only those that do."""
+        shared: dict[tuple[str, str], int] = {}
+        for first, second in itertools.combinations(self.segments, 2):
+            if first.number != second.number and (num_voxels := first.num_shared(second)):
+                names = first.name, second.name
+                names = names[::-1] if names[::-1] in shared else names
+                shared[names] = shared.get(names, 0) + num_voxels
+        return shared
 
 
 def gathered(segments: Iterable[Segment], *, max_voxels: int, where: str) -> tuple[Segment, ...]:

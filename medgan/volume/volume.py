@@ -8,6 +8,8 @@ import numpy as np
 from medgan.errors import MedganError
 from medgan.volume.affine import check_affine, orientation_of, spacing_of
 
+_SMALLEST_MM = 0.005  # a seventh of what grids may be apart: three spacings, three directions and a position add up
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -103,3 +105,30 @@ def describe_grid(shape: Sequence[int], affine: np.ndarray) -> str:
     spacing = ", ".join(f"{s:.4g}" for s in spacing_of(affine))
     origin = ", ".join(f"{x:.1f}" for x in affine[:3, 3])
     return f"{size} voxels of ({spacing}) mm, {orientation_of(affine)}, first voxel at ({origin}) mm"
+
+
+def describe_difference(a: Volume, b: Volume) -> str:
+    """Return what two grids differ in, in words: size, spacing, direction, position of the first voxel; "" if nothing.
+
+    A difference is named if it moves a voxel by more than 0.005 mm, so whatever `same_grid` refuses has at least one.
+    """
+    parts = []
+    if a.shape != b.shape:
+        parts.append(f"size ({' and '.join('x'.join(map(str, each.shape)) for each in (a, b))} voxels)")
+    spacings = np.array([a.spacing_mm, b.spacing_mm])
+    extent = np.maximum(a.shape, b.shape) - 1
+    if (np.abs(np.diff(spacings, axis=0)) * extent > _SMALLEST_MM).any():
+        parts.append(f"spacing ({' and '.join(_numbers(each) for each in spacings)} mm)")
+    axes = [each.affine[:3, :3] / spacing for each, spacing in zip((a, b), spacings, strict=True)]
+    chords = np.linalg.norm(axes[0] - axes[1], axis=0)  # 2 sin of half the angle between the axes
+    if (chords * spacings.max(axis=0) * extent > _SMALLEST_MM).any():
+        angle = np.degrees(2 * np.arcsin(min(1.0, float(chords.max()) / 2)))
+        parts.append(f"direction (axes up to {angle:.3g} degrees apart)")
+    distance = float(np.linalg.norm(a.affine[:3, 3] - b.affine[:3, 3]))
+    if distance > _SMALLEST_MM:
+        parts.append(f"the position of the first voxel (by {distance:.5g} mm)")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return f"({', '.join(f'{value:.7g}' for value in values.tolist())})"

@@ -20,7 +20,7 @@ from medgan.volume.checks import MAX_VOXELS, check_num_voxels
 from medgan.volume.dicom.contours import MAX_COORDINATE, Box, box_of, fill, num_crossings
 from medgan.volume.dicom.files import DicomFile
 from medgan.volume.dicom.rtstruct_file import Notes, Roi, check_rtstruct, open_rtstruct, rois_of
-from medgan.volume.dicom.rtstruct_grid import Grid, grid_of
+from medgan.volume.dicom.rtstruct_grid import GIVE_THE_IMAGE, Grid, grid_of
 from medgan.volume.segments import Segment, Segments
 from medgan.volume.volume import Volume
 
@@ -150,7 +150,7 @@ def _slices_last(file: DicomFile, rois: Sequence[Roi], drawn: Sequence[_Drawn], 
     order = min(orders, key=lambda each: len(oblique[each]))
     raise MedganError(
         f"{file.name}: contours must be parallel to the slices of the image, but some of ROI {oblique[order][0]} are "
-        f"oblique to {grid.name}; pass reference= with the image they were drawn on."
+        f"oblique to {grid.name}; {GIVE_THE_IMAGE}."
     )
 
 

@@ -16,6 +16,7 @@ from medgan.volume.dicom.series import Scan, Series, choose_series, scan
 from medgan.volume.dicom.stack import stack_of
 from medgan.volume.volume import Volume
 
+GIVE_THE_IMAGE = "pass reference= with the image (on a command line --reference; for evaluate --images)"
 _MAX_FILES_ABOVE = 20_000  # in the folder above, which may hold a whole archive
 
 
@@ -83,9 +84,7 @@ def _warn_if_foreign(file: DicomFile, wanted: Sequence[ReferencedSeries], series
 def _grid_beside(file: DicomFile, wanted: Sequence[ReferencedSeries]) -> Grid:
     """Return the grid of the referenced series, looked for below the file's folder, then below the one above."""
     if not wanted:
-        raise MedganError(
-            f"{file.name} refers to no image series, so there is no grid to draw on; pass reference= with the image."
-        )
+        raise MedganError(f"{file.name} refers to no image series, so there is no grid to draw on; {GIVE_THE_IMAGE}.")
     num_found = 0
     for folder in _folders_near(file):
         with scan(folder) as found:
@@ -96,7 +95,7 @@ def _grid_beside(file: DicomFile, wanted: Sequence[ReferencedSeries]) -> Grid:
     raise MedganError(
         f"{file.name}: images of the referenced series are missing: it refers to {len(wanted[0].image_uids)} images of "
         f"series {wanted[0].uid or 'unknown'}, of which {num_found} are below its folder or the one above; put them "
-        "there, or pass reference= with the image to draw on."
+        f"there, or {GIVE_THE_IMAGE}."
     )
 
 
