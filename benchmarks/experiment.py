@@ -44,7 +44,7 @@ def run(cases: Sequence[Case], config: str, labels: Path, out: Path, *, root: Pa
         split="test",
         root=root,
         labels=labels,
-        surface_tolerance_mm=settings.evaluation.surface_tolerance_mm,
+        settings=settings.evaluation,
         stage=on_console,
     )
     print(f"\n{out.name}: config {config} {' '.join(overrides)}")

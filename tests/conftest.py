@@ -33,3 +33,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     folder = tmp_path_factory.mktemp("tiny")
     config = write_box_cohort(folder / "cohort")
     return TinyModel(medgan.train(config, folder / "model"), config)
+
+
+@pytest.fixture
+def parsed_items(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """A list that grows with every item of a DICOM sequence that pydicom parses."""
+    from pydicom import filereader
+
+    counted: list[None] = []
+    read_item = filereader.read_sequence_item
+
+    def count(*arguments, **options):
+        counted.append(None)
+        return read_item(*arguments, **options)
+
+    monkeypatch.setattr(filereader, "read_sequence_item", count)
+    return counted

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from tiny import write_box_cohort
 
 import medgan.pipeline
 from medgan import __version__
-from medgan.cli import app, main
+from medgan.cli import _tally, app, main
 from medgan.volume.writers import write_volume
 
 COMMANDS = (
@@ -26,6 +27,7 @@ COMMANDS = (
     "predict",
     "convert",
     "evaluate",
+    "compare",
     "report",
 )
 
@@ -229,7 +231,7 @@ def test_one_broken_input_exits_1_and_the_others_are_done(medgan_command, tiny_m
         "predict", tiny_model.model, tmp_path / "in", "-o", tmp_path / "out", "--device", "cpu"
     )
     assert code == 1
-    assert "(1 cases)" in out
+    assert "(1 case)" in out
     assert "failed: broken: " in err
     assert (tmp_path / "out" / "good.nii.gz").is_file()
 
@@ -249,13 +251,136 @@ def test_predict_evaluate_and_report_exit_0(medgan_command, tiny_model, tmp_path
     assert (evaluation / "report.html").is_file()
 
 
+def test_evaluate_takes_its_folders_as_options_too(medgan_command, tiny_model, tmp_path):
+    labels = tiny_model.label("case_d").parent
+    options = ("--labels", "a=1,b=2,c=3", "--tolerance-mm", "a=3, b=1", "--set", "evaluation.surface=voxels")
+    folders = ("--reference", labels, "--prediction", labels)
+    code, out, _ = medgan_command("evaluate", *folders, "-o", tmp_path, *options, "--view", "case_d", "--workers", 1)
+    assert code == 0
+    assert "4 cases are evaluated, 0 are not.\n" in out
+    document = json.loads((tmp_path / "summary.json").read_text())
+    assert {organ: each["tolerance_mm"] for organ, each in document["organs"].items()} == {"a": 3.0, "b": 1.0, "c": 2.0}
+    assert document["evaluation"]["surface"] == "voxels"
+    assert (tmp_path / "viewer" / "case_d" / "case.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("done", "failed", "told"),
+    [(["a"], {}, "1 case is evaluated, 0 are not."), (["a", "b"], {"c": "why"}, "2 cases are evaluated, 1 is not.")],
+)
+def test_one_case_is_told_as_one(done, failed, told):
+    assert _tally("evaluated", done, failed) == told
+
+
+def test_evaluate_exits_1_where_a_case_is_not_evaluated(medgan_command, tiny_model, tmp_path):
+    labels = shutil.copytree(tiny_model.label("case_d").parent, tmp_path / "predictions")
+    (labels / "case_b.nii.gz").write_bytes(b"not a NIfTI")
+    (labels / "case_c.nii.gz").unlink()
+    folders = (tiny_model.label("case_d").parent, labels)
+    code, out, err = medgan_command("evaluate", *folders, "-o", tmp_path / "out", "--labels", "a=1,b=2,c=3")
+    assert code == 1
+    assert "2 cases are evaluated, 2 are not.\n" in out
+    assert "failed: case_b: prediction case_b.nii.gz is not a NIfTI file" in err
+    assert "failed: case_c: no prediction is named for it.\n" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "reference: is missing; medgan evaluate REFERENCE PREDICTION -o OUT, or a CSV of pairs."),
+        (("a.nii",), "reference a.nii: needs predictions to compare with"),
+        (("a.nii", "--reference", "b.nii"), "reference: is given twice, a.nii and --reference b.nii; give it once."),
+        (
+            ("a.nii", "b.nii", "--prediction", "c"),
+            "prediction: is given twice, b.nii and --prediction c; give it once.",
+        ),
+        (("a.nii", "b.nii"), "reference a.nii: no such file or folder."),
+        (("a.nii", "b.nii", "--tolerance-mm", "heart"), "override: evaluation.surface_tolerance_mm"),
+        (
+            ("a.nii", "b.nii", "--tolerance-mm", ""),
+            "--tolerance-mm: must be a number, or such as heart=3,aorta=1, found ''",
+        ),
+        (
+            ("a.nii", "b.nii", "--tolerance-mm", "a=1,b="),
+            "--tolerance-mm: must be a number, or such as heart=3,aorta=1",
+        ),
+        (("a.nii", "b.nii", "--tolerance-mm", "a=1, a =2"), "must have one tolerance, found several for a."),
+        (("a.nii", "b.nii", "--labels", ""), "labels must be a labels file, a LabelMap, or such as 'heart=3,aorta=4'"),
+        (("a.nii", "b.nii", "--set", "training.seed=1"), "override 'training.seed=1': only evaluation.key=value"),
+        (("a.nii", "b.nii", "--config", "absent.yaml"), "config absent.yaml: could not be read"),
+    ],
+)
+def test_evaluate_of_what_makes_no_sense_exits_2(medgan_command, tmp_path, arguments, message):
+    code, _, err = medgan_command("evaluate", *arguments, "-o", tmp_path)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_results_go_to_no_folder_without_a_name(medgan_command, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = medgan_command(command, "a", "b", "-o", "")
+    assert (code, err) == (2, "medgan: --out: must name a folder, found nothing; say . for the current one.\n")
+
+
+def test_no_file_name_reaches_the_terminal_as_a_command(medgan_command, tiny_model, tmp_path):
+    label = tiny_model.label("case_a")
+    for side in ("reference", "prediction"):
+        (tmp_path / side).mkdir()
+        for name in ("ok", "\x1b[2Jred", "two\nlines", "\u202ertl"):
+            shutil.copy(label, tmp_path / side / f"{name}.nii.gz")
+    folders = (tmp_path / "reference", tmp_path / "prediction")
+    code, _, err = medgan_command("evaluate", *folders, "-o", tmp_path / "out", "--labels", "a=1,b=2,c=3")
+    assert code == 1
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", err)
+    told = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert [line.split(":")[1] for line in told] == [r" \x1b[2Jred", r" two\nlines", r" \u202ertl"]
+    code, _, err = medgan_command("evaluate", tmp_path / "\x1b[2J", label, "-o", tmp_path / "out")
+    assert (code, "\x1b" in err, r"\x1b[2J: no such file or folder" in err) == (2, False, True)
+
+
+def test_problems_are_listed_below_each_other(medgan_command, tmp_path):
+    code, _, err = medgan_command("train", config_with(tmp_path, "dat: 1\n"))
+    assert code == 2
+    assert [line[:4] for line in err.splitlines()] == ["medg", "  - ", "  - "]
+
+
+def test_interruption_while_starting_up_is_one_line(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "medgan", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (130, "medgan: interrupted; what was written is whole.\n")
+
+
+def test_the_command_is_the_module():
+    done = subprocess.run([sys.executable, "-m", "medgan", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{__version__}\n"
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="medgan")
+    assert callable(script.load())
+
+
+def test_evaluate_leaves_torch_alone(tiny_model, tmp_path):
+    label = str(tiny_model.label("case_a"))
+    code = (
+        f"import sys; sys.argv = ['medgan', 'evaluate', {label!r}, {label!r}, '-o', {str(tmp_path)!r}]\n"
+        "from medgan.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as left: print(left.code)\n"
+        "print([m for m in ('torch', 'monai') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_check_exits_1_where_a_case_is_not_usable(medgan_command, tiny_model, tmp_path):
     code, out, _ = medgan_command("check", tiny_model.config)
     assert (code, out) == (0, "4 cases are usable, 0 are not.\n")
     cohort = shutil.copytree(tiny_model.config.parent, tmp_path / "cohort")
     (cohort / "images" / "case_b.nii.gz").write_bytes(b"not a NIfTI")
     code, out, err = medgan_command("check", cohort / "manifest.csv")
-    assert (code, out) == (1, "3 cases are usable, 1 are not.\n")
+    assert (code, out) == (1, "3 cases are usable, 1 is not.\n")
     assert "failed: case_b: " in err
 
 

@@ -3,7 +3,6 @@
 import io
 import struct
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -152,15 +151,14 @@ def test_every_truncation_of_a_zip_is_refused(series):
         refused(path, "study.zip is no zip, or is truncated|study.zip is a damaged zip")
 
 
-def test_a_bomb_is_refused_before_it_inflates(series):
+def test_a_bomb_is_refused_before_it_inflates(series, monkeypatch):
     path = zipped(series)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("bomb.dcm", "w") as bomb:
         bomb.write((series / "IM0000.dcm").read_bytes())
         for _ in range(256):
             bomb.write(bytes(1 << 20))
-    started = time.monotonic()
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("a member is inflated"))
     refused(path, r"too large: its 5 files would inflate to 268,\d{3},\d{3} bytes")
-    assert time.monotonic() - started < 2
 
 
 def test_a_member_that_claims_less_than_it_holds_is_refused(series):

@@ -3,7 +3,6 @@
 import logging
 import resource
 import struct
-import time
 import tracemalloc
 import warnings
 import zlib
@@ -194,14 +193,14 @@ def test_file_meta_information_beyond_the_end_of_the_file_takes_no_memory(path):
 
 @pytest.mark.parametrize(("order", "syntax"), [("<", ExplicitVRLittleEndian), (">", ExplicitVRBigEndian)])
 @pytest.mark.parametrize("length", [UNDEFINED, 16_000_000])
-def test_two_million_empty_items_are_refused_at_once(tmp_path, length, order, syntax):
+def test_two_million_empty_items_are_refused_at_once(tmp_path, length, order, syntax, parsed_items):
     path = write_dicom_series(tmp_path, box_volume((6, 5, 1)), transfer_syntax=syntax) / "IM0000.dcm"
     start = struct.pack(f"{order}HH2sHI", 0x5200, 0x9230, b"SQ", 0, length)
     items = struct.pack(f"{order}HHI", 0xFFFE, 0xE000, 0) * 2_000_000
     path.write_bytes(path.read_bytes() + start + items + struct.pack(f"{order}HHI", 0xFFFE, 0xE0DD, 0))
-    grown_mb, started = peak_mb(), time.process_time()
+    grown_mb = peak_mb()
     refused(path, "PerFrameFunctionalGroupsSequence has 2,000,000 sequence items|the size of its header")
-    assert time.process_time() - started < 2
+    assert len(parsed_items) <= 75_000  # where the header reader stops
     assert peak_mb() - grown_mb < 256
 
 

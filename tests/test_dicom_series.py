@@ -3,7 +3,6 @@
 import os
 import shutil
 import struct
-import time
 from pathlib import Path
 
 import numpy as np
@@ -348,12 +347,11 @@ EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
-def test_a_header_of_a_million_empty_items_is_refused_at_once(tmp_path):
+def test_a_header_of_a_million_empty_items_is_refused_at_once(tmp_path, parsed_items):
     write_into(tmp_path)
     with_element(tmp_path / "AIM0000.dcm", b"\x08\0\x40\x11", b"SQ", 0xFFFFFFFF, EMPTY_ITEM * 1_000_000 + SEQUENCE_END)
-    started = time.process_time()
     refused(tmp_path, "AIM0000.dcm is (damaged|a damaged DICOM file)")
-    assert time.process_time() - started < 2
+    assert len(parsed_items) <= 75_000  # where the header reader stops
 
 
 @pytest.mark.parametrize(
@@ -363,12 +361,11 @@ def test_a_header_of_a_million_empty_items_is_refused_at_once(tmp_path):
         (b"\x00\x52\x30\x92", b"SQ", EMPTY_ITEM * 200_000, "PerFrameFunctionalGroupsSequence"),
     ],
 )
-def test_a_value_of_megabytes_is_not_decoded(tmp_path, tag, kind, value, keyword):
+def test_a_value_of_megabytes_is_not_decoded(tmp_path, tag, kind, value, keyword, parsed_items):
     write_into(tmp_path, ImagePositionPatient=None)
     with_element(tmp_path / "AIM0000.dcm", tag, kind, len(value), value)
-    started = time.process_time()
     refused(tmp_path / "AIM0000.dcm", f"{keyword} (is too large, 2,097,152 bytes|has 200,000 sequence items)")
-    assert time.process_time() - started < 2
+    assert len(parsed_items) <= 75_000  # where the header reader stops
 
 
 def test_choosing_needs_only_a_scan(tmp_path):

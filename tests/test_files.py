@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medgan.errors import MedganError
-from medgan.files import atomic_path, sha256_of, write_json, write_text
+from medgan.files import atomic_path, check_folder, sha256_of, write_json, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -118,3 +118,42 @@ def test_a_private_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     write_text(tmp_path / "manifest.csv", "case_0001\n")
     assert (tmp_path / "key.csv").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "manifest.csv").stat().st_mode & 0o044 != 0
+
+
+def test_a_folder_that_can_hold_results_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("old")
+    check_folder(tmp_path, files=["a.csv", "b.csv"], folders=["tables"])
+    check_folder(tmp_path / "new" / "deeper", files=["a.csv"])
+    assert names_in(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("file", r"file: cannot be a folder for results, as .*/file is none; choose another\."),
+        ("file/inner/out", r"file/inner/out: cannot be a folder for results, as .*/file is none"),
+        ("dangling", r"as .*/dangling is none"),
+        ("tables_is_file", r"tables_is_file/tables: cannot be a folder for results, as .*/tables is none"),
+        ("csv_is_folder", r"csv_is_folder/a\.csv: is a folder where a file is to be written; remove or rename it\."),
+        ("x" * 300, r"cannot hold results: File name too long\."),
+    ],
+)
+def test_what_is_in_the_way_of_results_is_told_at_once(tmp_path: Path, folder: str, told: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "tables_is_file").mkdir()
+    (tmp_path / "tables_is_file" / "tables").write_text("")
+    (tmp_path / "csv_is_folder" / "a.csv").mkdir(parents=True)
+    with pytest.raises(MedganError, match=told):
+        check_folder(tmp_path / folder, files=["a.csv"], folders=["tables"])
+
+
+def test_a_folder_without_a_name_is_refused() -> None:
+    with pytest.raises(MedganError, match="must have a name, found an empty one"):
+        check_folder("")
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    with pytest.raises(MedganError, match=r"new/deeper: cannot hold results, as .* may not be written to; choose"):
+        check_folder(tmp_path / "new" / "deeper")

@@ -1,6 +1,5 @@
-"""From command-line inputs to cases and pairs."""
+"""From command-line inputs to cases."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from medgan.manifest.case_ids import (
     case_id_of,
     distinct_case_ids,
 )
-from medgan.manifest.inputs import Pair, find_inputs, pair_cases
+from medgan.manifest.inputs import find_inputs
 from medgan.volume.readers import READERS
 
 DICOM_HEAD = bytes(128) + b"DICM"
@@ -172,97 +171,3 @@ def test_split_without_cases_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("case_id,image\na,a.nii\n")
     with pytest.raises(MedganError, match="has no case with split 'test'"):
         find_inputs([tmp_path / "m.csv"], split="test")
-
-
-def test_two_files_are_a_pair(tmp_path: Path) -> None:
-    make_files(tmp_path, "reference.nii", "prediction.mha")
-    reference, prediction = tmp_path / "reference.nii", tmp_path / "prediction.mha"
-    assert pair_cases(reference, prediction) == [Pair("reference", reference, prediction)]
-
-
-def test_manifest_pairs_its_labels_and_keeps_missing_predictions(tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path)
-    make_files(tmp_path / "out", "case_a.nii.gz", "case_c.nii", "case_a.json")
-    pairs = pair_cases(manifest, tmp_path / "out")
-    assert [(pair.case_id, pair.prediction) for pair in pairs] == [
-        ("case_a", tmp_path / "out/case_a.nii.gz"),
-        ("case_b", None),
-        ("case_c", tmp_path / "out/case_c.nii"),
-    ]
-    assert pairs[0].reference == tmp_path / "labels/a.nii.gz"
-    assert pairs[0].image == tmp_path / "images/a.nii.gz"
-    assert [pair.case_id for pair in pair_cases(manifest, tmp_path / "out", split="test")] == ["case_c"]
-
-
-def test_pair_knows_which_series_its_image_is(tmp_path: Path) -> None:
-    make_files(tmp_path, "scan/1.dcm", "label.nii", "out/a.nii", content=DICOM_HEAD)
-    (tmp_path / "m.csv").write_text("case_id,image,label,split,series\na,scan,label.nii,test,1.2.3#2\n")
-    assert pair_cases(tmp_path / "m.csv", tmp_path / "out")[0].series == "1.2.3#2"
-
-
-def test_folders_pair_by_name(tmp_path: Path) -> None:
-    make_files(tmp_path, "reference/a.nii.gz", "reference/b.png", "out/a.nii.gz", "out/b.png")
-    assert [pair.prediction for pair in pair_cases(tmp_path / "reference", tmp_path / "out")] == [
-        tmp_path / "out/a.nii.gz",
-        tmp_path / "out/b.png",
-    ]
-
-
-def test_folder_of_dicom_labels_is_a_reference_for_each_of_its_files(tmp_path: Path) -> None:
-    references = [tmp_path / "ref" / name for name in ("a.rtstruct.dcm", "b.dcm", "c")]
-    for path in references:
-        make_rtstruct(path)
-    make_files(tmp_path, "ref/a.json", "out/a.nii", "out/b.seg.dcm", "out/c.nii")
-    pairs = pair_cases(tmp_path / "ref", tmp_path / "out")
-    assert [(pair.case_id, pair.reference) for pair in pairs] == list(zip("abc", references, strict=True))
-    assert [pair.prediction.name for pair in pairs if pair.prediction] == ["a.nii", "b.seg.dcm", "c.nii"]
-
-
-def test_two_dicom_references_of_one_case_are_refused(tmp_path: Path) -> None:
-    make_rtstruct(tmp_path / "ref" / "a.rtstruct.dcm")
-    make_rtstruct(tmp_path / "ref" / "a.seg.dcm")
-    with pytest.raises(MedganError, match=r"a\.rtstruct\.dcm and .*a\.seg\.dcm would both be case a"):
-        pair_cases(tmp_path / "ref", tmp_path)
-
-
-def test_pairs_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path)
-    make_files(tmp_path, "one.nii", "wrong/x.nii", "twice/case_a.nii", "twice/case_a.nii.gz")
-    with pytest.raises(MedganError, match="is one file, but the reference has 3 cases"):
-        pair_cases(manifest, tmp_path / "one.nii")
-    with pytest.raises(MedganError, match=r"as in case_a\.nii\.gz; none of its 1 volumes"):
-        pair_cases(manifest, tmp_path / "wrong")
-    with pytest.raises(MedganError, match="case case_a has two"):
-        pair_cases(manifest, tmp_path / "twice")
-    with pytest.raises(MedganError, match="no such file or folder"):
-        pair_cases(manifest, tmp_path / "gone")
-
-
-def test_of_the_files_of_one_prediction_the_first_listed_counts(tmp_path: Path) -> None:
-    make_files(tmp_path, "ref/a.nii", "out/a.nii.gz", "out/a.seg.nrrd", "out/a.seg.dcm", "out/a.rtstruct.dcm")
-    record = {"files": {"nifti": "a.nii.gz", "seg.nrrd": "a.seg.nrrd", "dicom-seg": "a.seg.dcm"}}
-    (tmp_path / "out" / "a.json").write_text(json.dumps(record))
-    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / "a.nii.gz"
-    (tmp_path / "out" / "a.nii.gz").unlink()
-    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / "a.seg.nrrd"
-
-
-@pytest.mark.parametrize("text", ["{}", '{"files": {"nifti": "b.nii.gz"}}', '{"files": ["a.nii.gz"]}', "[]"])
-def test_files_that_no_record_makes_one_are_two(tmp_path: Path, text: str) -> None:
-    make_files(tmp_path, "ref/a.nii", "out/a.nii.gz", "out/a.seg.nrrd")
-    (tmp_path / "out" / "a.json").write_text(text)
-    with pytest.raises(MedganError, match=r"case a has two, a\.nii\.gz and a\.seg\.nrrd"):
-        pair_cases(tmp_path / "ref", tmp_path / "out")
-
-
-@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.seg.dcm", "a.labelmap.dcm", "a.rtstruct.dcm"])
-def test_derived_object_alone_is_a_prediction(tmp_path: Path, name: str) -> None:
-    make_files(tmp_path, "ref/a.nii", f"out/{name}")
-    assert pair_cases(tmp_path / "ref", tmp_path / "out")[0].prediction == tmp_path / "out" / name
-
-
-def test_case_without_label_cannot_be_a_reference(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.nii", "out/a.nii")
-    (tmp_path / "m.csv").write_text("case_id,image,label,split\na,a.nii,,test\n")
-    with pytest.raises(MedganError, match="case a has no label to compare with"):
-        pair_cases(tmp_path / "m.csv", tmp_path / "out")

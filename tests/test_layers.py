@@ -57,7 +57,7 @@ def allowed_for(unit: str) -> set[str]:
         return BASE | set(ROOMS[: ROOMS.index(unit) + 1])
     if unit in PHANTOM:
         return BASE | PHANTOM | {"manifest", "volume"}
-    lower = {name for name, height in ABOVE.items() if height < ABOVE.get(unit, 0)}
+    lower = {name for name, height in ABOVE.items() if height <= ABOVE.get(unit, 0)}
     return BASE | set(ROOMS) | PHANTOM | lower | {"__version__"}
 
 

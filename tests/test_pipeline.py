@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from tiny import write_box_cohort, write_picture_cohort
 
 import medgan
+from medgan.config import EvaluationConfig
 from medgan.errors import MedganError
 from medgan.files import sha256_of
 from medgan.labels import LabelMap
@@ -27,7 +28,7 @@ from medgan.volume.seg_nrrd import write_seg_nrrd
 from medgan.volume.volume import Volume, same_grid
 from medgan.volume.writers import write_volume
 
-COLUMNS = "case_id,organ,dice,iou,hausdorff_mm,hd95_mm,assd_mm,surface_dice,reference_ml,prediction_ml"
+COLUMNS = {"case_id", "organ", "dice", "hausdorff_mm", "hd95_mm", "surface_dice", "reference_ml", "diagonal_mm"}
 MODEL_FILES = {
     "config.yaml",
     "labels.yaml",
@@ -275,18 +276,50 @@ def test_what_training_fixed_cannot_be_changed_at_prediction(tiny_model, tmp_pat
         medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path, overrides=["patch.size=[8,8,8]"])
 
 
-def test_evaluation_leaves_scores_summary_report_and_overlays(tiny_model, tmp_path):
+def test_evaluation_leaves_scores_summary_report_tables_and_overlays(tiny_model, tmp_path):
     medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path / "predictions", split="test", device="cpu")
     outcome = medgan.evaluate(tiny_model.manifest, tmp_path / "predictions", tmp_path / "evaluation", split="test")
-    assert outcome.done == ("case_d",)
-    assert {"scores.csv", "summary.json", "report.html"} <= {path.name for path in outcome.folder.iterdir()}
+    assert (outcome.done, outcome.failed) == (("case_d",), {})
+    assert {path.name for path in outcome.folder.iterdir()} == {
+        "scores.csv",
+        "summary.json",
+        "report.html",
+        "overlays",
+        "tables",
+    }
+    assert [path.name for path in (outcome.folder / "overlays").iterdir()] == ["case_d.png"]
     rows = rows_of(outcome.folder / "scores.csv")
-    assert ",".join(rows[0]).startswith(COLUMNS)
+    assert rows[0].keys() >= COLUMNS
     assert [(row["case_id"], row["organ"]) for row in rows] == [
         ("case_d", "left_box"),
         ("case_d", "right_box"),
         ("case_d", "top_box"),
     ]
+
+
+def test_summary_records_data_model_and_labels(tiny_model, tmp_path):
+    medgan.predict(tiny_model.model, [tiny_model.manifest], tmp_path / "predictions", split="test", device="cpu")
+    medgan.evaluate(tiny_model.manifest, tmp_path / "predictions", tmp_path / "evaluation", split="test")
+    text = (tmp_path / "evaluation" / "summary.json").read_text()
+    settings = json.loads(text)["settings"]
+    assert (settings["num_cases"], settings["split"], settings["resampled"]) == (1, "test", [])
+    record = json.loads((tmp_path / "predictions" / "case_d.json").read_text())
+    assert settings["model"]["model_sha256"] == record["model_sha256"]
+    assert settings["model"]["medgan"] == medgan.__version__
+    assert list(settings["labels"]) == ["left_box", "right_box", "top_box"]
+    assert len(settings["reference_sha256"]) == len(settings["prediction_sha256"]) == 64
+    assert str(tmp_path) not in text
+
+
+def test_settings_of_the_evaluation_are_followed_and_recorded(tiny_model, tmp_path):
+    references = tiny_model.label("case_d").parent
+    settings = EvaluationConfig(surface="voxels", percentiles=(50.0,), pictures=1)
+    medgan.evaluate(references, references, tmp_path, settings=settings, surface_tolerance_mm={"top_box": 1.0})
+    document = json.loads((tmp_path / "summary.json").read_text())
+    assert document["evaluation"]["surface"] == "voxels"
+    assert document["organs"]["top_box"]["tolerance_mm"] == 1.0
+    assert {"hd50_mm"} <= rows_of(tmp_path / "scores.csv")[0].keys()
+    assert len(list((tmp_path / "overlays").iterdir())) == 1
 
 
 def test_reference_compared_with_itself_is_perfect(tiny_model, tmp_path):
@@ -298,18 +331,51 @@ def test_reference_compared_with_itself_is_perfect(tiny_model, tmp_path):
         assert row["reference_ml"] == row["prediction_ml"]
 
 
-def test_missing_prediction_counts_as_missed(tiny_model, tmp_path):
+def test_case_that_cannot_be_evaluated_is_told_and_the_others_are_evaluated(tiny_model, tmp_path):
     predictions = tmp_path / "predictions"
     predictions.mkdir()
     shutil.copy(tiny_model.label("case_d"), predictions)
-    outcome = medgan.evaluate(tiny_model.manifest, predictions, tmp_path / "evaluation")
-    assert len(outcome.done) == 4
-    dices = {(row["case_id"], row["organ"]): float(row["dice"]) for row in rows_of(outcome.folder / "scores.csv")}
-    assert dices["case_a", "label_1"] == dices["case_b", "label_3"] == 0.0
-    assert dices["case_d", "label_1"] == 1.0
-    organ = json.loads((outcome.folder / "summary.json").read_text())["organs"]["label_1"]
-    assert organ["num_missed"] == 3
-    assert organ["metrics"]["dice"]["mean"] == pytest.approx(0.25)
+    (predictions / "case_a.nii.gz").write_bytes(b"not a NIfTI")
+    shutil.copy(tiny_model.label("case_a"), predictions / "case_b.nii.gz")  # one voxel narrower
+    shutil.copy(tiny_model.label("case_a"), predictions / "stray.nii.gz")
+    outcome = medgan.evaluate(tiny_model.manifest, predictions, tmp_path / "evaluation", workers=2)
+    assert outcome.done == ("case_d",)
+    assert outcome.failed["case_a"].startswith("prediction case_a.nii.gz is not a NIfTI file")
+    assert outcome.failed["case_b"].startswith("reference and prediction must be on one grid")
+    assert outcome.failed["case_c"] == "no prediction is named for it."
+    assert outcome.failed["stray"] == "no reference is named for its prediction stray.nii.gz."
+    assert {row["case_id"] for row in rows_of(outcome.folder / "scores.csv")} == {"case_d"}
+    assert json.loads((outcome.folder / "summary.json").read_text())["not_evaluated"] == outcome.failed
+    resampled = medgan.evaluate(tiny_model.manifest, predictions, tmp_path / "evaluation", resample=True)
+    assert resampled.done == ("case_b", "case_d")
+    assert json.loads((outcome.folder / "summary.json").read_text())["settings"]["resampled"] == ["case_b"]
+
+
+def test_evaluation_of_nothing_usable_is_refused(tiny_model, tmp_path):
+    (tmp_path / "case_d.nii.gz").write_bytes(b"not a NIfTI")
+    with pytest.raises(MedganError, match=r"against .*: case case_d: prediction case_d\.nii\.gz is not a NIfTI file"):
+        medgan.evaluate(tiny_model.label("case_d"), tmp_path / "case_d.nii.gz", tmp_path / "out", labels="a=1,b=2,c=3")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_an_earlier_evaluation_do_not_survive(tiny_model, tmp_path):
+    references = tiny_model.label("case_d").parent
+    medgan.evaluate(references, references, tmp_path, view=["case_a"])
+    assert {path.name for path in (tmp_path / "viewer").iterdir()} == {"case_a"}
+    assert len(list((tmp_path / "overlays").iterdir())) == 4
+    medgan.evaluate(tiny_model.label("case_d"), references, tmp_path, view=["worst:1"])
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["case_d.png"]
+    assert [path.name for path in (tmp_path / "viewer").iterdir()] == ["case_d"]
+
+
+def test_table_of_pairs_is_evaluated(tiny_model, tmp_path):
+    rows = ["case_id,reference,prediction", f"x,{tiny_model.label('case_a')},{tiny_model.label('case_a')}"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    outcome = medgan.evaluate(tmp_path / "pairs.csv", None, tmp_path / "out", root="/", labels="a=1,b=2,c=3")
+    assert outcome.done == ("x",)
+    assert {row["organ"]: row["dice"] for row in rows_of(tmp_path / "out" / "scores.csv")} == dict.fromkeys(
+        "abc", "1.0"
+    )
 
 
 def test_manifest_with_several_problems_lists_them_before_training(tmp_path):

@@ -109,7 +109,7 @@ def test_what_training_fixed_may_not_change(tmp_path: Path, override: str) -> No
 
 def test_wrong_value_of_an_override_is_told(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
-    with pytest.raises(MedganError, match=r"override: inference\.overlap: Input should be less than 1"):
+    with pytest.raises(MedganError, match=r"override: inference\.overlap: must be less than 1"):
         Predictor(model, overrides=("inference.overlap=1",))
 
 

@@ -376,15 +376,15 @@ def test_other_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 16_000_000])
-def test_file_with_countless_items_is_refused_before_it_is_parsed(tmp_path, length):
+def test_file_with_countless_items_is_refused_before_it_is_parsed(tmp_path, length, parsed_items):
     path = structure_set(tmp_path / "rt.dcm", {1: [square(1, 3, z=2)]})
     content = path.read_bytes()
     start = content.index(b"\x06\x30\x39\x00")
     items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 2_000_000 + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     path.write_bytes(content[: start + 4] + struct.pack("<I", length) + items)
-    started = time.process_time()
+    parsed_items.clear()
     refused(path, "ROIContourSequence has 2,000,000 sequence items|is a damaged DICOM file")
-    assert time.process_time() - started < 2
+    assert len(parsed_items) <= 75_000  # where the header reader stops
 
 
 def test_thousands_of_contours_of_undefined_length_are_read(tmp_path):

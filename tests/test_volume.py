@@ -5,7 +5,7 @@ import pytest
 from phantoms import box_volume, oblique_affine
 
 from medgan.errors import MedganError
-from medgan.volume.volume import Volume, same_grid, stack_channels
+from medgan.volume.volume import Volume, describe_difference, same_grid, stack_channels
 
 
 def test_everything_about_geometry_is_computed_from_the_affine():
@@ -43,6 +43,28 @@ def test_another_size_or_direction_is_another_grid():
     a = box_volume((4, 4, 4), np.eye(4))
     assert not same_grid(a, box_volume((4, 4, 5), np.eye(4)))
     assert not same_grid(a, box_volume((4, 4, 4), np.diag([-1.0, 1, 1, 1])))
+
+
+def test_what_two_grids_differ_in_is_named_with_all_digits_it_takes():
+    a = box_volume((40, 40, 40), np.diag([1.0, 1, 2, 1]))
+
+    def difference(affine: np.ndarray, shape: tuple[int, int, int] = (40, 40, 40)) -> str:
+        return describe_difference(a, box_volume(shape, affine))
+
+    moved, turned = np.diag([1.0, 1, 2, 1]), np.diag([1.0, 1, 2, 1])
+    moved[:3, 3] = 0.03, 0, 0.04
+    angle = np.deg2rad(0.25)
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    assert difference(np.diag([1.0, 1, 2, 1])) == ""
+    assert difference(np.diag([1.0, 1, 2, 1]), (40, 40, 39)) == "size (40x40x40 and 40x40x39 voxels)"
+    assert difference(np.diag([1.002, 1, 2, 1])) == "spacing ((1, 1, 2) and (1.002, 1, 2) mm)"
+    assert difference(moved) == "the position of the first voxel (by 0.05 mm)"
+    assert difference(turned) == "direction (axes up to 0.25 degrees apart)"
+    flipped = np.diag([-1.0, 1, 2, 1])
+    flipped[0, 3] = 39
+    assert difference(flipped) == (
+        "direction (axes up to 180 degrees apart) and the position of the first voxel (by 39 mm)"
+    )
 
 
 def test_channels_are_stacked_in_order():
