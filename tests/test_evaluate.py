@@ -120,6 +120,22 @@ def test_only_the_region_counts(tmp_path: Path) -> None:
     assert problem.startswith("the reference has no organ inside its region")
 
 
+def test_a_region_may_reach_beyond_a_reference_that_holds_only_what_it_marks(tmp_path: Path) -> None:
+    larger = np.pad(np.ones(BOXES.shape, np.uint8), ((2, 1), (0, 0), (3, 0)))
+    affine = BOXES.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ (2, 0, 3)
+    larger[:, :4] = 0
+    write_volume(Volume(larger[None], affine), tmp_path / "region.nii.gz")
+    data = BOXES.data.copy()
+    data[:, :2] = 0
+    pair = pair_of(tmp_path, BOXES, Volume(data, BOXES.affine), region=tmp_path / "region.nii.gz")
+    found = evaluate_pair(pair, labels=LABELS, settings=SETTINGS)
+    inside, everywhere = (np.count_nonzero(labels) for labels in (BOXES.data[0][:, 4:], BOXES.data[0]))
+    counted = sum(score["reference_ml"] for score in found.scores) / BOXES.voxel_ml
+    assert round(counted) == inside < everywhere
+    assert not found.is_resampled
+
+
 def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     pairs = [pair_of(tmp_path, BOXES, BOXES, f"p{n}") for n in range(2)]
     pairs.append(Pair("gone", tmp_path / "gone.nii", tmp_path / "gone.nii"))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import segmentations
 from phantoms import box_volume
+from test_seg_nrrd import LAYERS, slicer_file
 
 from medgan.errors import MedganError
 from medgan.evaluation.organs import organs_to_compare
@@ -227,6 +228,15 @@ def test_values_that_slicer_files_name_count_for_the_others(pairs: list[Pair], t
     with pytest.warns(UserWarning, match=r"c\.seg\.nrrd names its organs and .* as in Heart=1,lung=7,spleen=300\."):
         organs = organs_to_compare(None, found)
     assert dict(zip(organs.names, organs.values, strict=True)) == {"Heart": 1, "lung": 7, "spleen": 300}
+
+
+def test_places_of_slicer_layers_that_use_one_value_are_not_values(pairs: list[Pair], tmp_path: Path) -> None:
+    keys = "".join(f"Segment{n}_Name:={name}\nSegment{n}_Layer:={n}\n" for n, name in enumerate(("spleen", "liver")))
+    voxels = np.zeros((2, 4, 3, 2), np.uint8)
+    voxels[0, :2], voxels[1, 2:] = 1, 1  # they share no voxel, and both have the value 1
+    layered = slicer_file(tmp_path / "c.seg.nrrd", voxels, keys, grid=LAYERS)
+    with pytest.raises(MedganError, match=r"c\.seg\.nrrd names its organs and .*a\.nii\.gz numbers them"):
+        organs_to_compare(None, [Pair("c", layered, pairs[0].prediction)])
 
 
 @pytest.mark.parametrize("second", [{"heart": 7}, {"liver": 1}])

@@ -19,6 +19,7 @@ from medgan.outputs.convert import organs_of
 from medgan.outputs.save import labels_of
 from medgan.volume.mask_folder import is_mask_folder, masks_in
 from medgan.volume.readers import names_segments, read_label, read_segments
+from medgan.volume.seg_nrrd import numbers_are_values
 from medgan.volume.segments import Segment, Segments
 
 _LABELS_FILE = "labels.yaml"
@@ -238,8 +239,13 @@ def _named_segments(path: Path, image: Path | None) -> Segments:
 
 
 def _has_values(path: Path, segments: Segments) -> bool:
-    """Return whether segments have the values of voxels as numbers, as in a .seg.nrrd unless its layers overlap."""
-    return path.name.lower().endswith(".seg.nrrd") and not shared_voxels(segments, segments.painted())
+    """Return whether segments have the values of voxels as numbers.
+
+    They have in a .seg.nrrd, unless its layers overlap or use a value twice.
+    """
+    if not path.name.lower().endswith(".seg.nrrd") or not numbers_are_values(path):
+        return False
+    return not shared_voxels(segments, segments.painted())
 
 
 def _values_in(data: np.ndarray) -> Iterator[int]:

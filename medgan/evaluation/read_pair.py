@@ -68,7 +68,7 @@ def read_pair(pair: Pair, labels: LabelMap, *, image: Volume | None, resample: b
     placed = _on_grid_of(reference, prediction, resample=resample, what="prediction")
     region = found = None
     if pair.region is not None:
-        found = read_label(pair.region, reference=reference)
+        found = _cut_to(reference, read_label(pair.region, reference=reference))
         region = _on_grid_of(reference, found, resample=resample, what="region")
     layers: Iterable[tuple[LabelMap, Volume, Volume]] = [(labels, reference, placed)]
     if any(shared):
@@ -172,6 +172,22 @@ def _on_grid_of(reference: Volume, other: Volume, *, resample: bool, what: str) 
             f"Python resample=True) to bring the {what} onto the reference's, or correct its geometry."
         )
     return resample_label_to(other, reference, where=what)
+
+
+def _cut_to(reference: Volume, region: Volume) -> Volume:
+    """Return the part of a larger mask that lies on the reference's grid.
+
+    A reference of DICOM SEG holds only the planes that it marks, its region all of them. A mask that does not cover the
+    reference, voxel upon voxel, is returned as it is.
+    """
+    turn = turn_between(region.affine, region.shape, reference.affine)
+    if turn is None:
+        return region
+    laid, start = turn.lay(region.data[0]), turn.start((0, 0, 0), region.shape)
+    if (start > 0).any() or (start + laid.shape < reference.shape).any():
+        return region
+    box = tuple(slice(int(-at), int(n - at)) for at, n in zip(start, reference.shape, strict=True))
+    return Volume(laid[box][None], reference.affine)
 
 
 def _padded(data: np.ndarray, start: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

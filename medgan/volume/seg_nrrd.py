@@ -7,7 +7,7 @@ described in Slicer's developer guide (segmentations). The space origin is that 
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +63,22 @@ def read_seg_nrrd(path: str | Path, *, max_voxels: int = MAX_VOXELS) -> Segments
     unknown = sorted({value for layer, found in enumerate(boxes) for value in found if (layer, value) not in known})
     if unknown:
         raise MedganError(f"{path} holds values that belong to no segment ({unknown[:8]}); save it again in Slicer.")
-    is_clear = len({each.value for each in described}) == len(described)
+    is_clear = _are_distinct(each.value for each in described)
     segments = (
         _segment(each, each.value if is_clear else place, layers[each.layer], boxes[each.layer])
         for place, each in enumerate(described, start=1)
     )
     return Segments(gathered(segments, max_voxels=max_voxels, where=str(path)), (i, j, k), affine)
+
+
+def numbers_are_values(path: str | Path) -> bool:
+    """Return whether the numbers of the segments of a .seg.nrrd are the values of its voxels, not their places.
+
+    Raises:
+        MedganError: if the header is damaged.
+    """
+    keys = nrrd.read_header(Path(path)).keys
+    return _are_distinct(_value_of(keys, number) for number in _numbers_in(keys))
 
 
 def write_seg_nrrd(label: Volume, labels: LabelMap, path: str | Path) -> None:
@@ -120,16 +130,15 @@ def _described(path: Path, keys: Mapping[str, str], *, num_layers: int) -> list[
     representation = keys.get("Segmentation_MasterRepresentation") or keys.get("Segmentation_SourceRepresentation")
     if (representation or _REPRESENTATION).casefold() != _REPRESENTATION.casefold():
         raise MedganError(f"{path} must hold a binary label map, as Slicer saves it, but has another representation.")
-    numbers = sorted({int(match[1]) for key in keys if (match := re.match(r"Segment(\d{1,6})_", key))})
     described = [
         _Described(
             name=keys.get(f"Segment{number}_Name") or keys.get(f"Segment{number}_ID") or f"Segment_{number + 1}",
-            value=_whole_number(keys.get(f"Segment{number}_LabelValue"), default=1),
+            value=_value_of(keys, number),
             layer=_whole_number(keys.get(f"Segment{number}_Layer"), default=place if num_layers > 1 else 0),
             color=_color_of(keys.get(f"Segment{number}_Color", "")),
             code=_code_of(keys.get(f"Segment{number}_Tags", "")),
         )
-        for place, number in enumerate(numbers)
+        for place, number in enumerate(_numbers_in(keys))
     ]
     places = Counter((each.layer, each.value) for each in described)
     if not described or max(places.values()) > 1 or any(layer >= num_layers or value < 1 for layer, value in places):
@@ -139,6 +148,20 @@ def _described(path: Path, keys: Mapping[str, str], *, num_layers: int) -> list[
             "plain label."
         )
     return described
+
+
+def _numbers_in(keys: Mapping[str, str]) -> list[int]:
+    return sorted({int(match[1]) for key in keys if (match := re.match(r"Segment(\d{1,6})_", key))})
+
+
+def _value_of(keys: Mapping[str, str], number: int) -> int:
+    return _whole_number(keys.get(f"Segment{number}_LabelValue"), default=1)
+
+
+def _are_distinct(values: Iterable[int]) -> bool:
+    """Return whether no two segments have one value, as segments of different layers may."""
+    listed = list(values)
+    return len(set(listed)) == len(listed)
 
 
 def _whole_number(text: str | None, *, default: int) -> int:
