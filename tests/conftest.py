@@ -49,3 +49,12 @@ def parsed_items(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
     monkeypatch.setattr(filereader, "read_sequence_item", count)
     return counted
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A started Chromium."""
+    from browser import chromium
+
+    with chromium() as started:
+        yield started

@@ -1,5 +1,5 @@
 import pytest
-from browser import PHONE, chromium, quiet_page
+from browser import PHONE, quiet_page
 from test_summary import ABSENT, INVENTED, MISSED, PENALISE, score
 
 from medgan.config import EvaluationConfig
@@ -8,12 +8,6 @@ from medgan.report.scores_csv import write_scores_csv
 from medgan.report.summary import summarise, write_summary
 
 NUM_CASES = 60
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from browser import (
     LAPTOP,
     PHONE,
     SMALL,
-    chromium,
     contrast_of,
     num_of_color,
     open_viewer,
@@ -53,12 +52,6 @@ def predicted(case_id, label):
     if case_id == "missed":
         return Volume(np.where(label.data == 2, 0, label.data), AFFINE)
     return Volume(np.roll(label.data, {"good": 0, "shifted": 2, EVIL: 1}[case_id], axis=2), AFFINE)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

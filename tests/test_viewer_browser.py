@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from browser import SMALL, chromium, open_viewer, organs_in_3d, pixels_of, quiet_page
+from browser import SMALL, open_viewer, organs_in_3d, pixels_of, quiet_page
 
 from medgan.config import EvaluationConfig
 from medgan.evaluation.scores import score_case
@@ -14,12 +14,6 @@ from medgan.volume.volume import Volume
 LABELS = LabelMap.from_mapping(
     {"lung": {"value": 1, "color": [0, 170, 60]}, "vein": {"value": 2, "color": [220, 40, 40]}}
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
